@@ -1,0 +1,54 @@
+# Rounds: `make tiny` goes from nothing to a verdict; `make test` runs the whole test-suite. Both work in a fresh clone.
+#
+#   make tiny PYTHON=python3.12                                    another Python (3.11 or newer)
+#   make tiny TORCH_INDEX=URL                                      PyTorch's own index of CPU wheels (README names it)
+#
+# On Linux the `torch` of plain PyPI brings several GB of CUDA packages, which are not needed here and do no harm.
+# With TORCH_INDEX the CPU build is taken instead: its version (2.x.y+cpu) sorts above PyPI's 2.x.y.
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+.PHONY: tiny test slow clean
+.DELETE_ON_ERROR:
+
+# The verb prints the verdict table, the path of the report and how to serve the model.
+tiny: $(VENV)/.installed
+	$(BIN)/rounds run tiny
+
+test: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -m "not slow"
+
+slow: $(VENV)/.installed-dev
+	$(BIN)/pytest -m slow
+
+# Keeps runs/: a run may have cost hours.
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Rounds needs Python 3.11 or newer, $(PYTHON) is older or missing; use: make PYTHON=python3.11" >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "No venv could be made; on Debian: apt install python3-venv" >&2; exit 2; }
+
+# torch first and alone: what follows then keeps that build instead of choosing one to suit torchvision.
+# torchvision goes again: optimum-intel lists it, nothing here uses it, and PyPI's wheel of it does not load beside a
+# CPU build of torch.
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	@echo "installing into $(VENV) (once; several minutes) ..."
+	$(PIP) install $(INDEX) "torch>=2.8,<2.14"
+	$(PIP) install $(INDEX) --editable ".[cpu,serve]"
+	$(PIP) uninstall --yes torchvision
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
+	$(PIP) install --editable ".[dev]"
+	@touch $@

@@ -1,0 +1,129 @@
+"""The oracle: Bayes' rule over the patient model answers a case and reasons aloud, in steps that can be checked.
+
+It is the ceiling of the exam and the author of the teacher's first lessons. Each sentence is a claim `rounds.grade`
+can decide: a finding stated, a finding denied, a finding that fits a condition, a red flag. Wording varies.
+Left out on purpose: anything the page does not tell. The order of diagnoses comes from the page alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+
+from rounds.cases.generate import Drawn
+from rounds.cases.world import Floats, Observed, World
+
+STEPS = 3
+"""Most findings one line of thought walks through, the telling ones first."""
+
+# Punctuation stands on both sides of every name, so that a tokenizer spells it as it does in a list.
+FITS = ("{f}: {c}.", "{f}, fits: {c}.", "{f}, think of: {c}.", "{f}, suggests: {c}.")
+AGAINST = ("no {f}, against: {c}.", "{f}, absent, against: {c}.")
+FLAG = ("red flag: {f}.", "a red flag: {f}.")
+LEADING = ("most likely: {c}.", "best explained by: {c}.", "leading: {c}.")
+UNPLACED = ("nothing I know explains these together.", "these findings fit no condition I know.")
+ABSTENTION = "I cannot place this case: it lies outside what I know. Please ask a colleague."
+
+
+@dataclass(slots=True, frozen=True)
+class Thought:
+    """One answer of the oracle."""
+
+    thinking: str
+    reply: str
+
+
+def five(world: World, seen: Observed) -> list[int]:
+    """The five likeliest conditions, best first (indices into `world.conditions`)."""
+    return [int(i) for i in np.argsort(-world.posterior(seen), kind="stable")[:5]]
+
+
+def reply_text(names: Sequence[str], red_flags: Sequence[str]) -> str:
+    """The form every answer takes: five numbered lines, then the red flags."""
+    lines = [f"{place}. {name}" for place, name in enumerate(names, start=1)]
+    return "\n".join([*lines, f"Red flags: {'; '.join(red_flags) or 'none'}"])
+
+
+def direct(world: World, drawn: Drawn) -> Thought:
+    """The answer alone, with the true condition first when it is among the five and in last place otherwise.
+
+    Lessons know the truth: a list without it would teach to miss.
+    """
+    return Thought("", _reply(world, drawn))
+
+
+def think(world: World, drawn: Drawn, random: Random) -> Thought:
+    """Reasoning and answer of one lesson."""
+    seen = drawn.seen
+    order = world.specific(seen.present)[:STEPS]
+    steps = zip(order, world.running(seen.patient, order), strict=True)
+    lines = [_step(world, finding, posterior, random) for finding, posterior in steps]
+    final = world.posterior(seen)
+    lines += _against(world, seen, final, random)
+    lines += [_fill(random.choice(FLAG), flag) for flag in drawn.case.red_flags]
+    if drawn.case.outside:
+        lines.append(random.choice(UNPLACED))
+    else:
+        lines.append(random.choice(LEADING).format(c=_names(world, _ordered(world, drawn)[:2], ", ")))
+    return Thought(" ".join(line for line in lines if line), _reply(world, drawn))
+
+
+def _step(world: World, finding: int, posterior: Floats, random: Random) -> str:
+    """The conditions that list this finding, the likeliest so far first: what the knowledge base supports."""
+    ranked = [int(c) for c in np.argsort(-posterior, kind="stable") if world.listed[c, finding]][:2]
+    name = world.knowledge.findings[world.findings[finding]].name
+    if not ranked:
+        return ""
+    return _fill(random.choice(FITS), name, _names(world, ranked, ", "))
+
+
+def _against(world: World, seen: Observed, final: Floats, random: Random) -> list[str]:
+    """At most one absent finding that a leading candidate usually shows."""
+    lines: list[str] = []
+    for finding in seen.asked_absent:
+        expected = [int(c) for c in np.argsort(-final)[:8] if world.chance[c, finding] >= 0.5]
+        if expected and len(lines) < 1:
+            name = world.knowledge.findings[world.findings[finding]].name
+            lines.append(_fill(random.choice(AGAINST), name, _names(world, expected[:2], ", ")))
+    return lines
+
+
+def _ordered(world: World, drawn: Drawn) -> list[int]:
+    ranked = five(world, drawn.seen)
+    truth = world.index.get(drawn.case.condition)
+    if truth is not None and truth not in ranked:
+        ranked = [*ranked[:4], truth]
+    return ranked
+
+
+def _reply(world: World, drawn: Drawn) -> str:
+    if drawn.case.outside:
+        return ABSTENTION
+    names = [world.conditions[i].name for i in _ordered(world, drawn)]
+    return reply_text(names, drawn.case.red_flags)
+
+
+def _names(world: World, conditions: Sequence[int], joint: str) -> str:
+    return joint.join(world.conditions[c].name for c in conditions)
+
+
+def _fill(pattern: str, finding: str, conditions: str = "") -> str:
+    return pattern.format(f=finding, c=conditions)
+
+
+def ceiling(world: World, drawn: Sequence[Drawn]) -> dict[str, float]:
+    """The oracle's own top-1 and top-5 on cases inside the knowledge base."""
+    inside = [one for one in drawn if not one.case.outside]
+    ranks = [_place(five(world, one.seen), world.index[one.case.condition]) for one in inside]
+    return {
+        "n": len(inside),
+        "top1": sum(rank == 1 for rank in ranks) / max(1, len(inside)),
+        "top5": sum(rank is not None for rank in ranks) / max(1, len(inside)),
+    }
+
+
+def _place(ranked: Sequence[int], truth: int) -> int | None:
+    return ranked.index(truth) + 1 if truth in ranked else None

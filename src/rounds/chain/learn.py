@@ -1,0 +1,144 @@
+"""Stages in which reasoning is passed on: traces, the distilled student and its two controls, GRPO, 4 bits."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from random import Random
+
+from rounds import files, recipe
+from rounds.chain.prepare import direct, improve, part, read_cases, read_oracle
+from rounds.chain.stage import Work
+from rounds.engine.choose import open_responder
+from rounds.exam.examine import answer
+from rounds.grade.mark import Marker
+from rounds.knowledge.base import load as load_knowledge
+from rounds.model import checkpoint
+from rounds.model.tokenizer import Codec
+from rounds.prompts.template import render
+from rounds.quant import calibration
+from rounds.quant.openvino import quantize
+from rounds.records import Case, Figures, Lesson, Responder, Sampling, Trace
+from rounds.train.batches import Example
+from rounds.train.distil import distil
+from rounds.train.lessons import examples
+from rounds.train.trace import balanced, cell, collect
+
+LESSONS = "lessons.jsonl"
+KEPT = "traces.jsonl"
+
+
+def make_traces(work: Work, chosen: recipe.Recipe) -> Figures:
+    """traces/: the kept traces, the balanced lessons, and acceptance by cell."""
+    pool = read_cases(work.inputs["cases"], "teach")
+    pool = part(pool, "traces") if chosen.cases.file is None else pool
+    Random(f"{chosen.seed}-trace").shuffle(pool)
+    teacher = _teacher(work, chosen)
+    journal = work.run / ".traces.journal.jsonl" if chosen.teacher.endpoint else None
+
+    def ask(cases: Sequence[Case]) -> Iterable[Trace]:
+        prompts = [render(case, chosen.examine.template) for case in cases]
+        return answer(prompts, teacher, trace_sampling(chosen), journal)
+
+    found = collect(pool, ask, Marker(load_knowledge()), chosen.trace)
+    wanted = Counter(cell(case) for case in pool[: chosen.trace.cases])
+    lessons = balanced(found, wanted, chosen.seed)
+    files.write_jsonl(work.out / KEPT, [one.trace for one in found.kept])
+    files.write_jsonl(work.out / LESSONS, lessons)
+    files.write_text(work.out / "acceptance.json", json.dumps(found.acceptance(), indent=1, ensure_ascii=False))
+    rejected = {f"rejected: {reason}": count for reason, count in found.rejected.most_common()}
+    return {"asked": found.asked.total(), "kept": len(found.kept), "lessons": len(lessons), **rejected}
+
+
+def trace_sampling(chosen: recipe.Recipe) -> Sampling:
+    """How the teacher is asked."""
+    return Sampling(
+        temperature=chosen.trace.temperature,
+        top_p=chosen.trace.top_p,
+        max_tokens=chosen.trace.max_tokens,
+        samples=chosen.trace.samples,
+        seed=chosen.seed,
+    )
+
+
+def _teacher(work: Work, chosen: recipe.Recipe) -> Responder:
+    if chosen.teacher.backbone is not None:
+        return open_responder(work.inputs["teacher/reasoned"], "auto")
+    return open_responder(chosen.teacher, "auto")
+
+
+def make_distilled(work: Work, chosen: recipe.Recipe) -> Figures:
+    """distilled/: the student after the kept traces."""
+    lessons = list(files.read_jsonl(work.inputs["traces"] / LESSONS, Lesson))
+    return _learn(work, chosen, lessons)
+
+
+def make_same_cases(work: Work, chosen: recipe.Recipe) -> Figures:
+    """controls/same-cases/: the same student, the same cases and steps, answers only."""
+    lessons = direct(files.read_jsonl(work.inputs["traces"] / LESSONS, Lesson))
+    return _learn(work, chosen, _right_answers(work, lessons))
+
+
+def make_same_tokens(work: Work, chosen: recipe.Recipe) -> Figures:
+    """controls/same-tokens/: as many training tokens, on fresh cases with answers only."""
+    codec = Codec.load(work.inputs["base"])
+    taught = examples(files.read_jsonl(work.inputs["traces"] / LESSONS, Lesson), codec)
+    tokens = sum(len(one.ids) for one in taught) * chosen.distil.epochs
+    fresh = direct(read_oracle(work.inputs["cases"], "fresh"))
+    spelled = examples(fresh, codec)
+    passes = tokens / sum(len(one.ids) for one in spelled)
+    if passes < 1:
+        spelled = _up_to(spelled, tokens)
+    settings = chosen.distil.model_copy(update={"epochs": max(1.0, passes), "steps": None})
+    return {**_train(work, chosen, spelled, settings), "passes_over_fresh_cases": round(passes, 3)}
+
+
+def _up_to(spelled: list[Example], tokens: float) -> list[Example]:
+    """As many examples as hold `tokens` tokens."""
+    taken, total = 0, 0
+    while total < tokens:
+        total += len(spelled[taken].ids)
+        taken += 1
+    return spelled[:taken]
+
+
+def _right_answers(work: Work, lessons: Sequence[Lesson]) -> list[Lesson]:
+    """The oracle's answer for each case where there is one, so that the control is not taught the teacher's order."""
+    if not (work.inputs["cases"] / "oracle.jsonl").is_file():
+        return list(lessons)
+    known = {one.prompt.case_id: one.reply for one in read_oracle(work.inputs["cases"], "traces")}
+    return [one.model_copy(update={"reply": known.get(one.prompt.case_id, one.reply)}) for one in lessons]
+
+
+def _learn(work: Work, chosen: recipe.Recipe, lessons: Sequence[Lesson]) -> Figures:
+    return _train(work, chosen, examples(lessons, Codec.load(work.inputs["base"])), chosen.distil)
+
+
+def _train(work: Work, chosen: recipe.Recipe, spelled: Sequence[Example], settings: recipe.Distil) -> Figures:
+    base = work.inputs["base"]
+    model, trained = distil(base, spelled, settings, seed=chosen.seed, scratch=work.out / ".scratch")
+    checkpoint.save(model, base, work.out)
+    return asdict(trained)
+
+
+def make_reasoned(work: Work, chosen: recipe.Recipe) -> Figures:
+    """reasoned/: the student after GRPO."""
+    return improve(work, chosen, work.inputs["distilled"], chosen.grpo)
+
+
+def make_packed(work: Work, chosen: recipe.Recipe) -> Figures:
+    """packed/: 4 bits for the CPU engine, calibrated on the model's own traces of teach cases."""
+    source = work.inputs["reasoned"]
+    codec = Codec.load(source)
+    pool = read_cases(work.inputs["cases"], "teach")
+    pool = part(pool, "traces") if chosen.cases.file is None else pool
+    cases = Random(f"{chosen.seed}-calibrate").sample(pool, min(len(pool), 2 * chosen.quantize.calibration))
+    prompts = [render(case, chosen.examine.template) for case in cases]
+    student = open_responder(source, "auto")
+    traces = list(student.respond(prompts, Sampling(temperature=0, max_tokens=chosen.examine.max_tokens)))
+    exam = read_cases(work.inputs["cases"], "exam")
+    picked = calibration.choose(traces, cases, chosen.quantize.calibration, exam=exam, seed=chosen.seed)
+    context = int(checkpoint.check(source)["max_position_embeddings"])
+    return quantize(source, calibration.sequences(codec, picked, context), chosen.quantize, work.out)

@@ -1,0 +1,103 @@
+"""`rounds examine`: any model sits the exam: a checkpoint here, or a model behind an OpenAI-compatible endpoint.
+
+At an endpoint the answers are journalled, so that a broken exam goes on where it stopped. Needs no torch for an
+endpoint. Left out on purpose: comparing (`rounds compare`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rounds.records import Case, Sampling
+
+HELP = "Let a model sit the exam: a checkpoint, or a model behind an OpenAI-compatible endpoint."
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument("model", metavar="MODEL", help="a checkpoint directory, or an endpoint's URL ending in /v1")
+    parser.add_argument("cases", type=Path, metavar="CASES", help="JSONL of cases, as in RUN/cases/exam.jsonl")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new directory for traces and grades")
+    parser.add_argument("--name", help="the model's name at the endpoint")
+    parser.add_argument("--key-env", default="OPENAI_API_KEY", help="environment variable with the endpoint's key")
+    parser.add_argument("--template", default="differential@1", help="template of the prompts (default: %(default)s)")
+    parser.add_argument(
+        "--engine",
+        default="auto",
+        choices=("auto", "openvino", "transformers", "remote"),
+        help="auto reads it from the files (default)",
+    )
+    parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (default); R1 asks for 0.6")
+    parser.add_argument("--top-p", type=float, default=0.95, help="nucleus of sampling (default: %(default)s)")
+    parser.add_argument("--max-tokens", type=int, default=4096, help="thinking and reply together")
+    parser.add_argument("--samples", type=int, default=1, help="answers a case; a case stays one case")
+    parser.add_argument("--seed", type=int, default=0, help="of sampling, recorded in each trace")
+    parser.add_argument("--limit", type=int, help="only the first so many cases")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Sit the exam; 0 when every case was answered and marked."""
+    from rounds import files, recipe
+    from rounds.engine.choose import open_responder
+    from rounds.exam.examine import examine, save
+    from rounds.exam.figures import model_figures, outside_of
+    from rounds.grade.mark import Marker
+    from rounds.knowledge.base import load
+    from rounds.records import UserError
+
+    cases = _cases(arguments)
+    sampling = _sampling(arguments)
+    if arguments.out.exists():
+        raise UserError(f"{arguments.out} exists already; choose a new directory for this exam.")
+    remote = arguments.model.startswith(("http://", "https://"))
+    if remote and not arguments.name:
+        raise UserError(f"{arguments.model}: an endpoint needs the model's name there; give --name.")
+    model = recipe.Model(endpoint=arguments.model, name=arguments.name, key_env=arguments.key_env) if remote else None
+    responder = open_responder(model or Path(arguments.model), arguments.engine)
+    journal = arguments.out.with_name(f".{arguments.out.name}.journal.jsonl") if remote else None
+    marker = Marker(load())
+    done = examine(cases, responder, template=arguments.template, sampling=sampling, marker=marker, journal=journal)
+    with files.making(arguments.out) as out:
+        save(done, out)
+    if journal is not None:
+        journal.unlink(missing_ok=True)
+    found = model_figures(done.grades, outside_of(cases))
+    if arguments.json:
+        print(json.dumps(found))
+    else:
+        for name, value in found.items():
+            print(f"{name}: {value}")
+        print(f"traces and grades: {arguments.out}", file=sys.stderr)
+    return 0
+
+
+def _cases(arguments: argparse.Namespace) -> list[Case]:
+    from rounds import files
+    from rounds.records import Case
+
+    cases = list(files.read_jsonl(arguments.cases, Case))
+    return cases[: arguments.limit] if arguments.limit is not None else cases
+
+
+def _sampling(arguments: argparse.Namespace) -> Sampling:
+    from pydantic import ValidationError
+
+    from rounds.records import Sampling, UserError
+
+    try:
+        return Sampling(
+            temperature=arguments.temperature,
+            top_p=arguments.top_p,
+            max_tokens=arguments.max_tokens,
+            samples=arguments.samples,
+            seed=arguments.seed,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"--{str(first['loc'][0]).replace('_', '-')} {first['input']}: {first['msg']}.") from error

@@ -1,0 +1,1 @@
+"""Responders: OpenAI-compatible endpoints, OpenVINO GenAI on the CPU, transformers as the reference."""

@@ -1,0 +1,153 @@
+"""What the engines in this process share: one answer being generated, its seed, its budget, its pieces.
+
+Left out on purpose: anything that touches a model.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rounds import files
+from rounds.model.tokenizer import Codec, read_object
+from rounds.records import Delta, Prompt, Sampling, Trace, UserError
+
+
+@dataclass(slots=True)
+class Answering:
+    """One sample of one prompt on its way. `ids` grow; `forced` is true once the budget closed the thinking."""
+
+    prompt: Prompt
+    sample: int
+    prompt_ids: list[int]
+    limit: int
+    """Most tokens of the answer."""
+    ids: list[int] = field(default_factory=list)
+    forced: bool = False
+    finish: str | None = None
+    started: float = field(default_factory=time.perf_counter)
+    first: float | None = None
+    ended: float | None = None
+
+    def add(self, ids: Sequence[int]) -> None:
+        """Tokens the model has drawn."""
+        if ids and self.first is None:
+            self.first = time.perf_counter()
+        self.ids += ids
+
+    def end(self, finish: str) -> None:
+        self.finish, self.ended = finish, time.perf_counter()
+
+
+def begin(codec: Codec, prompt: Prompt, sample: int, sampling: Sampling, context: int) -> Answering:
+    """An answer before its first token. `context` is the longest prompt and answer together, in tokens.
+
+    Raises:
+        UserError: the prompt alone fills the context.
+    """
+    ids = codec.encode_prompt(prompt.messages)
+    room = context - len(ids)
+    if room < 1:
+        raise UserError(
+            f"case '{prompt.case_id}': its prompt has {len(ids)} tokens and the model's context {context}; shorten it."
+        )
+    return Answering(prompt, sample, ids, min(sampling.max_tokens, room))
+
+
+def thinking_cap(codec: Codec, sampling: Sampling) -> int | None:
+    """Tokens the model may draw before `</think>` is forced; None is no limit.
+
+    One token of the budget is the line break before the marker. A vocabulary without `<think>` has no budget.
+    """
+    if sampling.thinking_budget is None or codec.think_id is None:
+        return None
+    return max(0, sampling.thinking_budget - 1)
+
+
+def forced_ids(codec: Codec, ids: Sequence[int]) -> list[int]:
+    """What is written for the model when its budget is spent: a line break after words, then `</think>`."""
+    return (codec.encode_text("\n") if ids else []) + codec.closing()
+
+
+def seed_of(sampling: Sampling, case_id: str, sample: int) -> int:
+    """A seed of its own for each answer, whatever else is asked in the same call: 32 bits of a SHA-256."""
+    return int(files.digest_of([sampling.seed, case_id, sample])[:8], 16)
+
+
+def context_of(directory: Path) -> int:
+    """Longest prompt and answer together, from config.json; no limit when it says none."""
+    return int(read_object(directory / "config.json").get("max_position_embeddings") or 1 << 30)
+
+
+def trace_of(answering: Answering, codec: Codec, sampling: Sampling, model: str, engine: str) -> Trace:
+    """The finished answer."""
+    parts = codec.split(answering.ids)
+    first, ended = answering.first, answering.ended
+    return Trace.model_validate(
+        {
+            "prompt": answering.prompt,
+            "model": model,
+            "engine": engine,
+            "sampling": sampling,
+            "sample": answering.sample,
+            "thinking": parts.thinking,
+            "reply": parts.reply,
+            "finish": answering.finish or "error",
+            "thinking_tokens": parts.thinking_tokens,
+            "reply_tokens": parts.reply_tokens,
+            "first_token_s": None if first is None else first - answering.started,
+            "total_s": None if ended is None else ended - answering.started,
+        }
+    )
+
+
+class Pieces:
+    """Turns growing ids into text pieces; bytes of an unfinished character are held back.
+
+    Joined and stripped, the pieces are the trace's thinking and reply, save that an answer which ends without
+    `</think>` was streamed as thinking and counts as reply in its trace. Without `<think>` in the vocabulary all is
+    streamed as reply.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._thinking = codec.think_id is not None
+        self._ids: list[int] = []
+        self._shown = 0
+        """Ids of the current section whose text is out."""
+        self._started = False
+
+    def take(self, ids: Sequence[int]) -> list[Delta]:
+        """Pieces that became readable with these new ids."""
+        found: list[Delta] = []
+        for token in ids:
+            if token in self._codec.eos_ids:
+                continue
+            if self._thinking and token == self._codec.end_think_id:
+                found += self._flush(last=True)
+                self._thinking, self._ids, self._shown, self._started = False, [], 0, False
+            else:
+                self._ids.append(token)
+        return found + self._flush()
+
+    def rest(self) -> list[Delta]:
+        """What was held back when the answer ended inside a character."""
+        return self._flush(last=True)
+
+    def _flush(self, last: bool = False) -> list[Delta]:
+        # A short tail of shown ids gives the decoder its context; the whole text is never decoded again.
+        tail = max(0, self._shown - 6)
+        before = self._codec.decode(self._ids[tail : self._shown])
+        text = self._codec.decode(self._ids[tail:])
+        if len(self._ids) == self._shown or (text.endswith("\ufffd") and not last):
+            return []
+        self._shown = len(self._ids)
+        piece = text[len(before) :]
+        if not self._started:
+            piece = piece.lstrip()
+        if not piece:
+            return []
+        self._started = True
+        return [Delta(thinking=piece) if self._thinking else Delta(reply=piece)]

@@ -1,0 +1,80 @@
+"""Which engine runs a model: one visible rule, read from the files.
+
+An endpoint is asked over HTTP. A folder with an OpenVINO model runs on OpenVINO; a checkpoint of a structure that is
+exported runs there too, through an export kept in a hidden folder beside it; every other runs on transformers. Left
+out on purpose: starting servers.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from rounds import files
+from rounds.model import checkpoint
+from rounds.model.tokenizer import CHAT_FILE, Codec, read_object
+from rounds.recipe import Model
+from rounds.records import Streams, UserError
+
+Engine = Literal["auto", "openvino", "transformers", "remote"]
+
+
+def engine_for(directory: Path) -> Literal["openvino", "transformers"]:
+    """The engine `auto` stands for."""
+    from rounds.engine import export, openvino
+
+    if (directory / openvino.IR).is_file():
+        return "openvino"
+    structure = read_object(directory / "config.json").get("model_type")
+    return "openvino" if structure in export.EXPORTED else "transformers"
+
+
+def open_responder(model: Model | Path, engine: Engine = "auto", threads: int = 0) -> Streams:
+    """A responder for an endpoint, a checkpoint or an OpenVINO folder, with the settings of an exam.
+
+    `threads` 0 lets the engine choose. A checkpoint's chat.json decides its chat format, else the recipe's field.
+
+    Raises:
+        UserError: the engine cannot run the model, the model is faulty or missing, or it is yet to be made.
+    """
+    if isinstance(model, Model) and model.endpoint is not None:
+        if engine not in ("auto", "remote"):
+            raise UserError(f"engine '{engine}' cannot run the endpoint {model.endpoint}; use auto or remote.")
+        from rounds.engine.remote import Remote
+
+        return Remote(model.endpoint, model.name or "", key=os.environ.get(model.key_env, ""))
+    if engine == "remote":
+        raise UserError("engine 'remote' needs an endpoint; give one in the recipe, or use auto.")
+    if isinstance(model, Path):
+        return open_directory(checkpoint.resolve(str(model)), engine, threads)
+    if model.checkpoint is None:
+        raise UserError("this model is a backbone yet to be made; run the chain first, then give its directory.")
+    directory = checkpoint.resolve(model.checkpoint)
+    chat = None if (directory / CHAT_FILE).is_file() else model.chat
+    return open_directory(directory, engine, threads, chat)
+
+
+def open_directory(directory: Path, engine: Engine, threads: int = 0, chat: str | None = None) -> Streams:
+    """As `open_responder`, for files on this machine.
+
+    Raises:
+        UserError: the engine cannot run them, or they are faulty.
+    """
+    from rounds.engine import export, openvino
+
+    chosen = engine_for(directory) if engine == "auto" else engine
+    codec = Codec.load(directory, chat)
+    name = f"{directory.name} on {chosen}"
+    digest = files.digest(directory)
+    if chosen == "openvino":
+        folder = directory if (directory / openvino.IR).is_file() else export.exported(directory)
+        settings = openvino.Settings(threads=threads)
+        return openvino.OpenVINO(folder, name=name, model=digest, codec=codec, settings=settings)
+    if (directory / openvino.IR).is_file():
+        raise UserError(
+            f"{directory}: is an OpenVINO model; the transformers engine needs the checkpoint it came from."
+        )
+    from rounds.engine.reference import Reference
+
+    return Reference(directory, name=name, model=digest, codec=codec, threads=threads)

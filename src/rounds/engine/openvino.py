@@ -1,0 +1,261 @@
+"""The CPU engine: OpenVINO GenAI with continuous batching, in this process.
+
+Fed with token ids by our own Codec, so that two tokenizers cannot drift apart (no OpenVINO tokenizer is needed in the
+folder). The defaults are those of an exam: f32 activations, a 16-bit KV cache, no dynamic quantisation, no prefix
+cache, requests added in the order of the prompts, one seed each. Left out on purpose: beam search, LoRA switching and
+other devices.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rounds import files, progress
+from rounds.engine import telemetry
+from rounds.engine.answering import (
+    Answering,
+    Pieces,
+    begin,
+    context_of,
+    forced_ids,
+    seed_of,
+    thinking_cap,
+    trace_of,
+)
+from rounds.model.tokenizer import Codec
+from rounds.records import Delta, Prompt, Sampling, Trace, UserError
+
+IR = "openvino_model.xml"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the engine computes. Pairs of an exam must share these."""
+
+    threads: int = 0
+    """0 lets the engine choose."""
+    activations: Literal["f32", "bf16"] = "f32"
+    kv_cache: Literal["f32", "f16", "u8"] = "f16"
+    dynamic_quantization: bool = False
+    """8-bit activations in groups of 32, faster and less exact."""
+    prefix_caching: bool = False
+    """Keep the KV cache of earlier prompts: for serving, where it saves the first token's time."""
+    batch: int = 256
+    """Requests in flight."""
+    cache_gb: int = 0
+    """KV cache in GiB; 0 grows as needed."""
+
+
+@dataclass(slots=True)
+class _Request:
+    answering: Answering
+    handle: Any
+
+
+class OpenVINO:
+    """A Responder and Streams over one OpenVINO folder. Threads may stream side by side: they share the batch."""
+
+    batch_invariant = False  # kernels may block a larger batch differently, though no difference was seen at f32
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        name: str = "",
+        model: str = "",
+        codec: Codec | None = None,
+        settings: Settings = Settings(),
+    ) -> None:
+        """Load `directory` (openvino_model.xml, tokenizer.json). `model` is the digest shown in traces.
+
+        Raises:
+            UserError: the folder is no such model, or OpenVINO GenAI is not installed or cannot read it.
+        """
+        if not (directory / IR).is_file():
+            raise UserError(f"{directory}: has no {IR}; export or quantise the checkpoint first.")
+        telemetry.silence()
+        try:
+            import openvino_genai
+        except ImportError as error:
+            raise UserError("OpenVINO GenAI is not installed; pip install 'rounds[cpu]'.") from error
+        self._genai = openvino_genai
+        self.codec = codec or Codec.load(directory)
+        self.name = name or f"{directory.name} on openvino"
+        self.model = model or files.digest(directory)
+        self.settings = settings
+        self._context = context_of(directory)
+        self._lock = threading.Lock()
+        self._next = 0
+        scheduler = openvino_genai.SchedulerConfig()
+        scheduler.max_num_seqs = settings.batch
+        scheduler.max_num_batched_tokens = 4096
+        scheduler.cache_size = settings.cache_gb
+        scheduler.enable_prefix_caching = settings.prefix_caching
+        try:
+            self._pipe = openvino_genai.ContinuousBatchingPipeline(
+                str(directory), scheduler, "CPU", _properties(settings)
+            )
+        except RuntimeError as error:
+            raise UserError(f"{directory}: OpenVINO cannot load it ({_first_line(error)}); export it again.") from error
+
+    def respond(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Trace]:
+        """Yield `sampling.samples` traces for each prompt, in the order of the prompts.
+
+        Raises:
+            UserError: a prompt fills the context, or the engine runs out of memory.
+        """
+        waiting = [(prompt, sample) for prompt in prompts for sample in range(sampling.samples)]
+        waiting.reverse()
+        line: list[_Request] = []  # in order; the head is yielded when it has ended
+        running = 0
+        try:
+            with progress.bar(f"answering ({self.name})", len(waiting)) as advance:
+                while waiting or line:
+                    while waiting and running < self.settings.batch:
+                        line.append(self._start(*waiting.pop(), sampling))
+                        running += 1
+                    ended = self._advance([request for request in line if _open(request)], sampling)
+                    running -= ended
+                    if ended:
+                        advance(ended)
+                    while line and not _open(line[0]):
+                        yield trace_of(line.pop(0).answering, self.codec, sampling, self.model, "openvino")
+                    self._step(any(_open(request) for request in line))
+        finally:
+            self._cancel(line)
+
+    def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[Delta | Trace]:
+        """Yield pieces, then the Trace of the first sample. Closing the iterator frees the engine's slot.
+
+        Raises:
+            UserError: the prompt fills the context, or the engine runs out of memory.
+        """
+        request = self._start(prompt, 0, sampling)
+        pieces, seen = Pieces(self.codec), 0
+        try:
+            while _open(request):
+                self._step(True)
+                self._advance([request], sampling)
+                yield from pieces.take(request.answering.ids[seen:])
+                seen = len(request.answering.ids)
+            yield from pieces.rest()
+            yield trace_of(request.answering, self.codec, sampling, self.model, "openvino")
+        finally:
+            self._cancel([request])
+
+    def _start(self, prompt: Prompt, sample: int, sampling: Sampling) -> _Request:
+        answering = begin(self.codec, prompt, sample, sampling, self._context)
+        cap = thinking_cap(self.codec, sampling)
+        if cap == 0:
+            self._force(answering)
+        if answering.finish is not None:
+            return _Request(answering, None)
+        left = answering.limit - len(answering.ids)
+        most = left if cap is None or answering.forced else min(cap, left)
+        return _Request(answering, self._add(answering, most, sampling))
+
+    def _advance(self, requests: Sequence[_Request], sampling: Sampling) -> int:
+        """Read new tokens of open requests; how many answers have ended. Runs once a token: kept lean."""
+        genai, ended = self._genai, 0
+        going, cut = genai.GenerationFinishReason.NONE, genai.GenerationFinishReason.LENGTH
+        with self._lock:
+            read = [(request, request.handle.read()) for request in requests if request.handle.can_read()]
+        if not read:
+            self._check_memory(requests)
+        for request, outputs in read:
+            answering = request.answering
+            for output in outputs.values():
+                answering.add(output.generated_ids)
+                reason = output.finish_reason
+                if reason == going:
+                    continue
+                if reason != cut or len(answering.ids) >= answering.limit:
+                    answering.end("length" if reason == cut else "stop")
+                else:
+                    self._go_on(request, sampling)
+                ended += answering.finish is not None
+        return ended
+
+    def _go_on(self, request: _Request, sampling: Sampling) -> None:
+        """The thinking budget is spent: close the thinking if it is still open, and ask for the rest."""
+        answering = request.answering
+        if self.codec.thinks_on(answering.ids):
+            self._force(answering)
+        if answering.finish is None:
+            request.handle = self._add(answering, answering.limit - len(answering.ids), sampling)
+
+    def _check_memory(self, requests: Sequence[_Request]) -> None:
+        with self._lock:
+            ignored = any(r.handle.get_status() == self._genai.GenerationStatus.IGNORED for r in requests)
+        if ignored:
+            raise UserError("the engine ran out of KV cache; ask for fewer tokens or give it more memory (cache_gb).")
+
+    def _force(self, answering: Answering) -> None:
+        forced = forced_ids(self.codec, answering.ids)
+        answering.ids += forced
+        answering.forced = True
+        if len(answering.ids) >= answering.limit:
+            answering.end("length")
+
+    def _add(self, answering: Answering, most: int, sampling: Sampling) -> Any:
+        import numpy as np
+        import openvino
+
+        config = self._genai.GenerationConfig()
+        config.max_new_tokens = most
+        config.eos_token_id = self.codec.eos_ids[0]
+        config.stop_token_ids = set(self.codec.eos_ids)
+        config.do_sample = sampling.temperature > 0
+        if config.do_sample:
+            config.temperature, config.top_p = sampling.temperature, sampling.top_p
+            # Another seed after a forced marker, or the same draws would be made twice.
+            seed = seed_of(sampling, answering.prompt.case_id, answering.sample)
+            config.rng_seed = (seed + len(answering.ids)) % 2**32
+        ids = np.array([answering.prompt_ids + answering.ids], dtype=np.int64)
+        with self._lock:
+            self._next += 1
+            return self._pipe.add_request(self._next, openvino.Tensor(ids), config)
+
+    def _step(self, needed: bool) -> None:
+        if not needed:
+            return
+        with self._lock:
+            if self._pipe.has_non_finished_requests():
+                try:
+                    self._pipe.step()
+                except RuntimeError as error:
+                    raise UserError(f"the engine stopped ({_first_line(error)}); ask for fewer tokens.") from error
+        time.sleep(0)  # lets another thread that waits for the lock read its tokens
+
+    def _cancel(self, requests: Sequence[_Request]) -> None:
+        left = [request for request in requests if _open(request)]
+        with self._lock:
+            for request in left:
+                request.handle.cancel()
+            if left and self._pipe.has_non_finished_requests():
+                self._pipe.step()  # a cancelled request gives its cache back at the next step
+
+
+def _open(request: _Request) -> bool:
+    return request.answering.finish is None
+
+
+def _properties(settings: Settings) -> dict[str, Any]:
+    properties: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": settings.activations,
+        "KV_CACHE_PRECISION": settings.kv_cache,
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "32" if settings.dynamic_quantization else "0",
+    }
+    if settings.threads:
+        properties["INFERENCE_NUM_THREADS"] = settings.threads
+    return properties
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:200]

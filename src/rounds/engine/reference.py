@@ -1,0 +1,182 @@
+"""The reference engine: transformers in this process, for every structure, DeepSeek-V3 included.
+
+One decoding loop over a left-padded batch, so that budgets, seeds and streaming mean the same as in the other engines;
+greedy, it gives the tokens of `model.generate`. float32 unless asked otherwise. Left out on purpose: continuous
+batching (rows that ended are dropped when half of them have), beam search, and GPUs of several machines.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rounds import files, progress
+from rounds.engine.answering import (
+    Answering,
+    Pieces,
+    begin,
+    context_of,
+    forced_ids,
+    seed_of,
+    thinking_cap,
+    trace_of,
+)
+from rounds.model import checkpoint
+from rounds.model.tokenizer import Codec
+from rounds.records import Delta, Prompt, Sampling, Trace
+
+
+class Reference:
+    """A Responder and Streams over one checkpoint in Hugging Face layout."""
+
+    batch_invariant = False  # a wider batch is padded and blocked differently in float arithmetic
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        name: str = "",
+        model: str = "",
+        codec: Codec | None = None,
+        dtype: str = "float32",
+        threads: int = 0,
+        batch: int = 128,
+    ) -> None:
+        """Load `directory`. `threads` 0 leaves torch's setting alone; `batch` is the answers generated together.
+
+        Raises:
+            UserError: the checkpoint is faulty.
+        """
+        self._model = checkpoint.load(directory, dtype)
+        import torch
+
+        if threads:
+            torch.set_num_threads(threads)
+        if self._model.config.model_type == "deepseek_v3":
+            # MLA's keys are wider than its values, where SDPA copies the whole cache each token: 2,200 tokens a
+            # second of one core against 4,100 at width 128, 128 rows.
+            self._model.set_attn_implementation("eager")
+        if torch.cuda.is_available():
+            self._model.to("cuda")
+        self.codec = codec or Codec.load(directory)
+        self.name = name or f"{directory.name} on transformers"
+        self.model = model or files.digest(directory)
+        self._context = context_of(directory)
+        self._batch = batch
+        self._lock = threading.Lock()
+
+    def respond(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Trace]:
+        """Yield `sampling.samples` traces for each prompt, in the order of the prompts.
+
+        Raises:
+            UserError: a prompt fills the context.
+        """
+        asked = [(prompt, sample) for prompt in prompts for sample in range(sampling.samples)]
+        with progress.bar(f"answering ({self.name})", len(asked)) as advance:
+            for start in range(0, len(asked), self._batch):
+                rows = [
+                    begin(self.codec, prompt, sample, sampling, self._context)
+                    for prompt, sample in asked[start : start + self._batch]
+                ]
+                for _ in self._decode(rows, sampling):
+                    pass
+                advance(len(rows))
+                for row in rows:
+                    yield trace_of(row, self.codec, sampling, self.model, "transformers")
+
+    def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[Delta | Trace]:
+        """Yield pieces, then the Trace of the first sample.
+
+        Raises:
+            UserError: the prompt fills the context.
+        """
+        row = begin(self.codec, prompt, 0, sampling, self._context)
+        pieces, seen = Pieces(self.codec), 0
+        for _ in self._decode([row], sampling):
+            yield from pieces.take(row.ids[seen:])
+            seen = len(row.ids)
+        yield from pieces.rest()
+        yield trace_of(row, self.codec, sampling, self.model, "transformers")
+
+    def _decode(self, rows: list[Answering], sampling: Sampling) -> Iterator[None]:
+        """Fill the rows; control comes back after each token."""
+        import torch
+        from transformers import DynamicCache
+
+        device = self._model.device
+        cap = thinking_cap(self.codec, sampling)
+        seeds = [seed_of(sampling, row.prompt.case_id, row.sample) for row in rows]
+        draws = [torch.Generator(device=device).manual_seed(seed) for seed in seeds]
+        pending: list[list[int]] = [[] for _ in rows]
+        ids, mask = _left_padded([row.prompt_ids for row in rows], self.codec.pad_id, device)
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        cache = DynamicCache(config=self._model.config)
+        alive = list(range(len(rows)))  # rows of the batch, by their place in `rows`
+        while True:
+            with self._lock, torch.inference_mode():
+                logits = self._model(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    position_ids=positions,
+                    past_key_values=cache,
+                    use_cache=True,
+                    logits_to_keep=1,
+                ).logits[:, -1]
+                drawn = _draw(logits.float(), sampling, [draws[place] for place in alive])
+            for place, token in zip(alive, drawn, strict=True):
+                _take(rows[place], token, pending[place], self.codec, cap)
+            yield
+            keep = [i for i, place in enumerate(alive) if rows[place].finish is None]
+            if not keep:
+                return
+            if 2 * len(keep) <= len(alive):
+                chosen = torch.tensor(keep, device=device)
+                cache.batch_select_indices(chosen)
+                mask, positions = mask[chosen], positions[chosen]
+                alive = [alive[i] for i in keep]
+            last = [rows[place].ids[-1] for place in alive]
+            ids = torch.tensor(last, device=device)[:, None]
+            mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=-1)
+            positions = positions[:, -1:] + 1
+
+
+def _take(row: Answering, token: int, pending: list[int], codec: Codec, cap: int | None) -> None:
+    """Add one token to an open row: the drawn one, or what the budget forces."""
+    if row.finish is not None:
+        return
+    if cap is not None and not row.forced and len(row.ids) >= cap and codec.thinks_on(row.ids):
+        pending += forced_ids(codec, row.ids)
+        row.forced = True
+    chosen = pending.pop(0) if pending else token
+    row.add([chosen])
+    if chosen in codec.eos_ids:
+        row.end("stop")
+    elif len(row.ids) >= row.limit:
+        row.end("length")
+
+
+def _left_padded(prompts: Sequence[Sequence[int]], pad: int, device: Any) -> tuple[Any, Any]:
+    """Ids and mask, both (rows, longest), int64."""
+    import torch
+
+    longest = max(len(prompt) for prompt in prompts)
+    ids = torch.tensor([[pad] * (longest - len(prompt)) + list(prompt) for prompt in prompts], device=device)
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
+    return ids, mask
+
+
+def _draw(logits: Any, sampling: Sampling, draws: Sequence[Any]) -> list[int]:
+    """One token a row of `logits` (rows, vocabulary): greedy, or nucleus sampling (arXiv 1904.09751) by row seeds."""
+    import torch
+
+    if sampling.temperature == 0:
+        return [int(token) for token in logits.argmax(-1)]
+    ordered, places = (logits / sampling.temperature).softmax(-1).sort(dim=-1, descending=True)
+    # A token stays while the mass before it is below top_p, so the likeliest always stays.
+    ordered[ordered.cumsum(-1) - ordered >= sampling.top_p] = 0
+    mass = ordered.cumsum(-1)
+    points = torch.cat([torch.rand(1, 1, generator=draw, device=logits.device) for draw in draws]) * mass[:, -1:]
+    chosen = torch.searchsorted(mass, points).clamp(max=logits.shape[-1] - 1)
+    return [int(token) for token in places.gather(-1, chosen)[:, 0]]

@@ -1,0 +1,214 @@
+"""The page a person looks at: one static file, no script, nothing fetched, printable, readable without colour.
+
+report.json holds every figure (the gate, the passport and this page read it); report.html is made from it and the
+run's cases and answers. Every text passes the template's escaping, and the page's own policy (a Content-Security-Policy
+that allows one style sheet by its hash) would stop what slipped through. Left out on purpose: deciding anything, which
+`rounds.exam.compare` has done.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from rounds.exam import figures, plots, words
+from rounds.exam.grid import DETAILED, LABEL, ORDER, Answers, Grid, grid
+from rounds.exam.marks import Mark, from_grades
+from rounds.files import write_text
+from rounds.records import Case, Figures, Grade, Report, Trace, Verdict
+
+PAGES = Path(__file__).parent / "pages"
+
+EVIDENCE = {
+    "synthetic": ("Demonstration, not for patients", "Every case of this exam was invented."),
+    "public": ("Public cases", "These cases are public: a model may have seen them, and they are not your patients."),
+    "local-reviewed": ("Local cases, reviewed by clinicians", ""),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One verdict as a card."""
+
+    verdict: Verdict
+    sentence: str
+    strip: plots.Forest
+    figures: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """All that the page says about one pair of models."""
+
+    anchor: str
+    before: str
+    after: str
+    judged: tuple[Judged, ...]
+    forests: tuple[tuple[str, plots.Forest], ...]
+    grid: Grid | None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Figures written out."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def write_json(report: Report, path: Path) -> None:
+    """Write the report as one JSON document, whole or not at all.
+
+    Raises:
+        UserError: full disk, no permission.
+    """
+    write_text(path, report.model_dump_json(indent=1) + "\n")
+
+
+def write_report(
+    report: Report,
+    cases: Sequence[Case],
+    answers: Answers,
+    path: Path,
+    *,
+    marks: Mapping[str, Sequence[Mark]] | None = None,
+) -> None:
+    """Write the page.
+
+    answers: by the names that the verdicts bear; a model without any gets no grid. marks: where there are no grades
+    to take them from (plain JSONL), by the same names.
+
+    Raises:
+        UserError: full disk, no permission.
+    """
+    write_text(path, render(report, cases, answers, marks=marks))
+
+
+def render(
+    report: Report,
+    cases: Sequence[Case],
+    answers: Answers,
+    *,
+    marks: Mapping[str, Sequence[Mark]] | None = None,
+) -> str:
+    """The page as text."""
+    marked = {model: from_grades(grade for _, grade in pairs) for model, pairs in answers.items()} | dict(marks or {})
+    by_id = {case.id: case for case in cases}
+    style = (PAGES / "report.css").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(PAGES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"percent": words.percent, "points": words.points}
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        banner=words.banner(report),
+        evidence=EVIDENCE[report.evidence],
+        sections=_sections(report, marked, by_id, answers),
+        models=_by_column(report.models),
+        baselines=_by_row(report.baselines),
+        scatter=plots.scatter({model: [_timed(*pair) for pair in pairs] for model, pairs in answers.items()}),
+        opened=words.opened(report.exam_opened),
+        style=Markup(style),
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        order=ORDER,
+        label=LABEL,
+        detailed=DETAILED,
+        forest_width=plots.FOREST,
+        strip_width=plots.STRIP,
+    )
+
+
+def _timed(trace: Trace | None, grade: Grade) -> tuple[int, float | None]:
+    if trace is None:
+        return grade.thinking_tokens, grade.total_s
+    return trace.thinking_tokens, trace.total_s if trace.total_s is not None else grade.total_s
+
+
+def _sections(
+    report: Report, marks: Mapping[str, Sequence[Mark]], cases: Mapping[str, Case], answers: Answers
+) -> list[Section]:
+    names = list(dict.fromkeys((verdict.before, verdict.after) for verdict in report.verdicts))
+    sections = []
+    for number, (before, after) in enumerate(names, start=1):
+        verdicts = [v for v in report.verdicts if (v.before, v.after) == (before, after)]
+        cells = [v for v in report.cells if (v.before, v.after) == (before, after)]
+        graded = before in marks and after in marks
+        some = {name: answers[name] for name in (before, after) if name in answers}
+        sections.append(
+            Section(
+                anchor=f"comparison-{number}",
+                before=before,
+                after=after,
+                judged=tuple(_judged(verdict, report) for verdict in verdicts),
+                forests=_forests(verdicts, cells, report.margin),
+                grid=grid((before, after), marks[before], marks[after], cases, some) if graded else None,
+            )
+        )
+    return sections
+
+
+def _judged(verdict: Verdict, report: Report) -> Judged:
+    strip = plots.forest([verdict], report.margin, plots.STRIP)
+    shown = [
+        ("difference (95 % Tango interval)", f"{words.points(verdict.difference)} points ({words.interval(verdict)})"),
+        ("exact McNemar, two-sided", f"p {words.p_value(verdict.p_exact)}"),
+        ("mid-p", f"p {words.p_value(verdict.p_midp)}"),
+    ]
+    if verdict.p_holm is not None and verdict.difference > 0:
+        shown.append(("exact p after Holm, as a gain", f"p {words.p_value(verdict.p_holm)}"))
+    if verdict.p_noninferior is not None:
+        limit = words.points(report.margin, signed=False)
+        shown.append((f"non-inferiority at {limit} points, one-sided", f"p {words.p_value(verdict.p_noninferior)}"))
+    newcombe = f"{words.points(verdict.newcombe.low)} to {words.points(verdict.newcombe.high)}"
+    shown.append(("Newcombe interval, as a cross-check", newcombe))
+    if verdict.cases_needed is not None and verdict.finding == "too few cases":
+        shown.append(("cases needed at this disagreement", f"about {verdict.cases_needed:,}"))
+    smallest = verdict.minimum_detectable
+    detectable = "none" if smallest is None else f"{words.points(smallest, signed=False)} points"
+    shown.append(("smallest true loss seen with 80 % power", detectable))
+    unpaired = f"{verdict.unpaired_before} only before, {verdict.unpaired_after} only after"
+    shown.append(("cases left out", f"{unpaired}, {verdict.ungradable} not gradable"))
+    return Judged(verdict, words.verdict_sentence(verdict, report.margin), strip, tuple(shown))
+
+
+def _forests(
+    verdicts: Sequence[Verdict], cells: Sequence[Verdict], margin: float
+) -> tuple[tuple[str, plots.Forest], ...]:
+    overall = [verdict for verdict in verdicts if verdict.arm == "accuracy"][:1]
+    columns = dict.fromkeys(cell.group.partition("=")[0] for cell in cells)
+    return tuple(
+        (
+            column.replace("*", " and "),
+            plots.forest([*overall, *(c for c in cells if c.group.partition("=")[0] == column)], margin, plots.FOREST),
+        )
+        for column in columns
+    )
+
+
+def _by_row(tables: Mapping[str, Figures]) -> Table:
+    """One row a name: for few figures of names that are long."""
+    columns = figures.columns_of(tables.values())
+    rows = tuple(
+        (name, tuple(figures.written(table.get(key), column) for key, column in columns.items()))
+        for name, table in tables.items()
+    )
+    return Table(tuple(column.label for column in columns.values()), rows)
+
+
+def _by_column(tables: Mapping[str, Figures]) -> Table:
+    """One row a figure, one column a name: for many figures."""
+    rows = tuple(
+        (column.label, tuple(figures.written(table.get(key), column) for table in tables.values()))
+        for key, column in figures.columns_of(tables.values()).items()
+    )
+    return Table(tuple(tables), rows)

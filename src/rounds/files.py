@@ -1,0 +1,199 @@
+"""The one way in and out of files: JSONL of records, whole directories made under a temporary name, digests.
+
+A half-written artefact never bears its final name: everything is written beside its place, flushed to the disk and
+renamed. Left out on purpose: locking (one run directory belongs to one run).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from rounds.records import Record, Step, UserError
+
+R = TypeVar("R", bound=Record)
+
+LINEAGE = "lineage.json"
+
+
+def read_jsonl(path: Path, kind: type[R]) -> Iterator[R]:
+    """Yield one record a line; blank lines are skipped.
+
+    Raises:
+        UserError: the file cannot be read, or a line is not such a record (the line number is named).
+    """
+    for number, line in numbered_lines(path):
+        try:
+            yield kind.model_validate_json(line)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            where = f"field '{place}': " if place else ""
+            raise UserError(
+                f"{path}:{number}: is not a {kind.__name__} ({where}{first['msg']}); mend or remove that line."
+            ) from error
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, text) of the non-blank lines of a UTF-8 file.
+
+    Raises:
+        UserError: missing, unreadable, or not UTF-8.
+    """
+    number = 1
+    try:
+        # Bytes are split first: a decoder that reads ahead would name a line too early.
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield number, line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}:{number}: is not UTF-8; save the file as UTF-8.") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def read_text(path: Path) -> str:
+    """The whole of a UTF-8 file.
+
+    Raises:
+        UserError: missing, unreadable, or not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8; save the file as UTF-8.") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def read_json(path: Path, kind: type[R]) -> R:
+    """One record that fills a file.
+
+    Raises:
+        UserError: missing, not UTF-8, or not such a record.
+    """
+    try:
+        return kind.model_validate_json(read_text(path))
+    except ValidationError as error:
+        raise UserError(f"{path}: is not a {kind.__name__} ({error.errors()[0]['msg']}); make it anew.") from error
+
+
+def unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions.")
+
+
+def unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path}: cannot be written ({error.strerror}); free space or choose another place.")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write under a temporary name, flush to the disk, rename.
+
+    Raises:
+        UserError: full disk, no permission.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("w", encoding="utf-8") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        partial.replace(path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
+
+
+def write_jsonl(path: Path, records: Iterable[Record]) -> None:
+    """One record a line, all or nothing.
+
+    Raises:
+        UserError: full disk, no permission.
+    """
+    write_text(path, "".join(record.model_dump_json() + "\n" for record in records))
+
+
+@contextmanager
+def making(directory: Path) -> Iterator[Path]:
+    """Give a fresh temporary directory that takes the place of `directory` when the block ends well.
+
+    Raises:
+        UserError: full disk, no permission. Whatever stops the block leaves nothing under the final name.
+    """
+    partial = directory.with_name(f".{directory.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        for path in partial.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as made:
+                    os.fsync(made.fileno())
+        # Two renames, as a full directory cannot be replaced in one: a kill between them leaves the old one aside
+        # and the next run makes the step anew.
+        aside = directory.with_name(f".{directory.name}.old")
+        shutil.rmtree(aside, ignore_errors=True)
+        if directory.exists():
+            directory.rename(aside)
+        partial.rename(directory)
+        _sync_directory(directory.parent)
+        shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise unwritable(directory, error) from error
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, or of a directory: every file's relative name and content, lineage and hidden files left out.
+
+    Raises:
+        UserError: missing or unreadable.
+    """
+    try:
+        if path.is_file():
+            with path.open("rb") as content:
+                return hashlib.file_digest(content, "sha256").hexdigest()
+        if not path.is_dir():
+            raise UserError(f"{path}: does not exist; check the path.")
+        whole = hashlib.sha256()
+        for file in sorted(path.rglob("*")):
+            name = file.relative_to(path)
+            if file.is_file() and file.name != LINEAGE and not any(part.startswith(".") for part in name.parts):
+                whole.update(f"{name.as_posix()}\0{digest(file)}\n".encode())
+        return whole.hexdigest()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def digest_of(value: object) -> str:
+    """SHA-256 of a JSON value, keys sorted."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def lineage(directory: Path) -> Step | None:
+    """How a directory was made; None when it was not made by Rounds or is incomplete."""
+    path = directory / LINEAGE
+    return read_json(path, Step) if path.is_file() else None
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

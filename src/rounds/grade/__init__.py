@@ -1,0 +1,1 @@
+"""One mark: hit and rank, red flags, checked reasoning steps."""

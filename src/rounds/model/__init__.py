@@ -1,0 +1,1 @@
+"""Checkpoints in Hugging Face layout, tiny backbones, chat formats and the tokenizer."""

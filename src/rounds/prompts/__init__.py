@@ -1,0 +1,1 @@
+"""Professional templates by kind of question, and the reader of replies."""

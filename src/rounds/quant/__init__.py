@@ -1,0 +1,1 @@
+"""Calibration and 4-bit weights, one module a target."""

@@ -1,0 +1,143 @@
+"""The gate every request passes before the application sees it (pure ASGI).
+
+It lets in known hosts only (a page elsewhere cannot reach us by DNS rebinding), own forms only, and whole bodies of
+bounded size that arrive in time; it sends every answer out with strict headers. Left out on purpose: keys, TLS and
+rate limits, which come with serving beyond this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+HEADERS = {
+    "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    # Not no-referrer: browsers would then send `Origin: null` with our own form.
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+"""On every answer: nothing is framed, sniffed, stored, or loaded from elsewhere."""
+
+DRAIN_FACTOR = 16
+"""A body too large is read and dropped up to so many times the limit, so that its sender can read our answer."""
+
+
+class _Refused(Exception):
+    """Not let in."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """ASGI middleware; one per application."""
+
+    app: App
+    hosts: frozenset[str]
+    """Host names (without port) by which this server may be called."""
+    body_limit: int
+    """Bytes."""
+    body_seconds: float
+    """Within which a whole body must have arrived. The server's own read timeout cannot be used for this: it would
+    also end a connection on which we take longer to answer."""
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve one connection of any ASGI type."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def strict(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                given = {name.lower() for name, _ in message.get("headers", [])}
+                extra = [(n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in given]
+                message["headers"] = [*message.get("headers", []), *extra]
+            await send(message)
+
+        try:
+            self._check_headers(scope)
+            body = await self._body(scope, receive)
+        except _Refused as refused:
+            await _answer(strict, refused.status, str(refused))
+            return
+        if body is not None:
+            await self.app(scope, _replay(body, receive), strict)
+
+    def _check_headers(self, scope: Message) -> None:
+        headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        host = headers.get(b"host", "")
+        if _hostname(host) not in self.hosts:
+            raise _Refused(421, "this server answers to 127.0.0.1 and localhost only.")
+        origin = headers.get(b"origin")
+        if origin is not None and scope["method"] not in ("GET", "HEAD") and origin.partition("://")[2] != host:
+            raise _Refused(403, "this server takes no requests from pages of other origins.")
+
+    async def _body(self, scope: Message, receive: Receive) -> bytes | None:
+        """The whole body; None when the client has gone."""
+        lengths = [value for name, value in scope["headers"] if name.lower() == b"content-length"]
+        too_large = any(not value.isdigit() or int(value[:20]) > self.body_limit for value in lengths)
+        body = bytearray()
+        seen = 0
+        try:
+            async with asyncio.timeout(self.body_seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return None
+                    seen += len(message.get("body", b""))
+                    too_large = too_large or seen > self.body_limit
+                    if too_large:
+                        body.clear()
+                    else:
+                        body += message.get("body", b"")
+                    if not message.get("more_body", False) or seen > DRAIN_FACTOR * self.body_limit:
+                        break
+        except TimeoutError:
+            raise _Refused(408, f"the body did not arrive within {self.body_seconds:g} s.") from None
+        if too_large:
+            raise _Refused(413, f"the body is larger than {self.body_limit} bytes.")
+        return bytes(body)
+
+
+def _hostname(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body read already, then what comes after it (the disconnect)."""
+    given = False
+
+    async def replayed() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed
+
+
+async def _answer(send: Send, status: int, sentence: str) -> None:
+    content = json.dumps({"error": {"message": sentence, "type": "invalid_request_error", "code": status}}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})

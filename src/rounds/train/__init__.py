@@ -1,0 +1,1 @@
+"""Training: pretrain, teach, distil, grpo, one file each. Never sees the exam."""

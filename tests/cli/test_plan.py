@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rounds.cli.main import main
+from rounds.cli.plan import bytes_of
+from rounds.records import UserError
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("24GiB", 24 * 2**30),
+        ("24 gib", 24 * 2**30),
+        ("80GB", 80 * 10**9),
+        ("80G", 80 * 10**9),
+        ("1.5TiB", 3 * 2**39),
+        ("512MiB", 2**29),
+        ("1000", 1000),
+        ("1000B", 1000),
+    ],
+)
+def test_sizes_are_read(text: str, size: int) -> None:
+    assert bytes_of(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "24 XB", "-3GB", "iB", "12iB", "0GB", "1,5GB"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match=f"--memory '{text}' is not a size; give one such as 24GiB or 80GB"):
+        bytes_of(text)
+
+
+def test_the_plan_of_tiny_fits_and_its_exam_is_called_too_small(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "tiny", "--memory", "24GiB"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("rounds plan tiny, memory 25.8 GB\n")
+    assert "Every stage fits." in shown
+    assert "This exam has 660: too small." in shown
+
+
+def test_what_does_not_fit_is_named_with_what_would(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "r1-qwen-7b", "--memory", "16GiB"]) == 0
+    shown = capsys.readouterr().out
+    assert "distilled does not fit: " in shown
+    assert "15.2 GB in 16 bit" in shown
+    assert "4.46 GB packed" in shown
+    assert "141 GB in 16 bit" in shown  # the teacher at its endpoint
+
+
+def test_json_is_the_whole_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "tiny", "--memory", "8GB", "--discordance", "0.03", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == ["recipe", "memory", "ram", "models", "stages", "disk", "exam"]
+    assert found["memory"] == 8 * 10**9
+    assert found["exam"]["discordance"] == 0.03
+    assert found["exam"]["enough"] is True
+
+
+def test_the_memory_of_this_machine_is_taken_when_none_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "tiny", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["memory"] > 2**28
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--memory", "lots"], "rounds: --memory 'lots' is not a size; give one such as 24GiB or 80GB.\n"),
+        (["--ram", "lots"], "rounds: --ram 'lots' is not a size; give one such as 24GiB or 80GB.\n"),
+        (["--discordance", "0"], "rounds: --discordance 0.0 is not a share; give one above 0 and up to 1.\n"),
+        (["--discordance", "2"], "rounds: --discordance 2.0 is not a share; give one above 0 and up to 1.\n"),
+    ],
+)
+def test_faults_are_one_sentence(capsys: pytest.CaptureFixture[str], words: list[str], sentence: str) -> None:
+    assert main(["plan", "tiny", *words]) == 2
+    assert capsys.readouterr().err == sentence
+
+
+def test_planning_needs_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from rounds.cli.main import main; assert main(['plan', 'tiny']) == 0\n"
+        "print(*[n for n in ('torch', 'transformers', 'openvino') if n in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stderr.split() == []

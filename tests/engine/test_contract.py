@@ -1,0 +1,174 @@
+"""What every engine in this process must do alike."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rounds.engine.export import exported
+from rounds.engine.openvino import OpenVINO, Settings
+from rounds.engine.reference import Reference
+from rounds.model import checkpoint
+from rounds.model.tokenizer import Codec, Parts
+from rounds.records import Delta, Prompt, Sampling, Streams, Trace
+
+GREEDY = Sampling(temperature=0, max_tokens=40)
+
+
+class Recording(Codec):
+    """Keeps the ids of every finished answer."""
+
+    seen: list[list[int]]
+
+    def split(self, ids):  # noqa: ANN001, ANN201
+        self.__dict__.setdefault("seen", []).append(list(ids))
+        return super().split(ids)
+
+
+@pytest.fixture(scope="session", params=["openvino", "transformers"])
+def engine(request: pytest.FixtureRequest, qwen: Path) -> Streams:
+    if request.param == "openvino":
+        return OpenVINO(exported(qwen), model="m", settings=Settings(kv_cache="f32", threads=1))
+    return Reference(qwen, model="m", threads=1)
+
+
+def told(traces: list[Trace]) -> list[tuple[str, int, str, str]]:
+    return [(t.prompt.case_id, t.sample, t.thinking, t.reply) for t in traces]
+
+
+def test_traces_come_in_the_order_of_the_prompts(engine: Streams, prompts: list[Prompt]) -> None:
+    traces = list(engine.respond(prompts, Sampling(max_tokens=8, samples=2)))
+    assert [(t.prompt.case_id, t.sample) for t in traces] == [(p.case_id, s) for p in prompts for s in (0, 1)]
+    assert all(t.model == "m" for t in traces)
+    assert all(t.total_s is not None and t.first_token_s is not None and t.first_token_s <= t.total_s for t in traces)
+
+
+def test_a_seed_gives_the_same_answers_and_samples_differ(engine: Streams, prompts: list[Prompt]) -> None:
+    sampling = Sampling(temperature=1.0, max_tokens=20, samples=3, seed=5)
+    first, again = (list(engine.respond(prompts, sampling)) for _ in range(2))
+    other = list(engine.respond(prompts, sampling.model_copy(update={"seed": 6})))
+    assert told(first) == told(again)
+    assert told(first) != told(other)
+    assert len({t.thinking + t.reply for t in first[:3]}) == 3
+
+
+def test_an_answer_does_not_depend_on_what_else_is_asked(engine: Streams, prompts: list[Prompt]) -> None:
+    sampling = Sampling(temperature=1.0, max_tokens=20, seed=5)
+    together = list(engine.respond(prompts, sampling))
+    assert told(list(engine.respond(prompts[4:6], sampling))) == told(together[4:6])
+
+
+@pytest.mark.parametrize("budget", [0, 1, 7])
+def test_the_thinking_budget_is_kept_and_the_reply_follows(engine: Streams, prompts: list[Prompt], budget: int) -> None:
+    sampling = GREEDY.model_copy(update={"thinking_budget": budget})
+    traces = list(engine.respond(prompts, sampling))
+    assert all(t.thinking_tokens <= budget for t in traces)
+    assert any(t.reply_tokens > 20 for t in traces)
+    assert all(t.thinking_tokens + t.reply_tokens + 1 <= sampling.max_tokens for t in traces)
+
+
+def test_max_tokens_holds_with_a_budget_that_leaves_no_room(engine: Streams, prompts: list[Prompt]) -> None:
+    traces = list(engine.respond(prompts[:2], Sampling(temperature=0, max_tokens=3, thinking_budget=2)))
+    assert [t.finish for t in traces] == ["length", "length"]
+    assert all(t.thinking_tokens + t.reply_tokens <= 4 for t in traces)
+
+
+def test_a_stream_tells_the_same_as_an_answer(engine: Streams, prompts: list[Prompt]) -> None:
+    sampling = GREEDY.model_copy(update={"thinking_budget": 9})
+    *pieces, last = engine.stream(prompts[0], sampling)
+    expected = next(iter(engine.respond(prompts[:1], sampling)))
+    assert isinstance(last, Trace)
+    assert told([last]) == told([expected])
+    deltas = [piece for piece in pieces if isinstance(piece, Delta)]
+    assert len(deltas) == len(pieces) > 3
+    assert "".join(d.thinking for d in deltas).strip() == last.thinking
+    assert "".join(d.reply for d in deltas).strip() == last.reply
+
+
+def test_a_closed_stream_leaves_the_engine_free(engine: Streams, prompts: list[Prompt]) -> None:
+    stream = engine.stream(prompts[0], GREEDY)
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    answers = engine.respond(prompts, GREEDY)
+    next(answers)
+    answers.close()  # type: ignore[attr-defined]
+    if isinstance(engine, OpenVINO):
+        assert not engine._pipe.has_non_finished_requests()
+    assert len(list(engine.respond(prompts[:1], GREEDY))) == 1
+
+
+def test_streams_run_side_by_side(engine: Streams, prompts: list[Prompt]) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    alone = [list(engine.stream(prompt, GREEDY))[-1] for prompt in prompts[:4]]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda prompt: list(engine.stream(prompt, GREEDY))[-1], prompts[:4]))
+    assert told(together) == told(alone)  # type: ignore[arg-type]
+
+
+def test_the_end_token_stops_an_answer(qwen: Path, prompts: list[Prompt]) -> None:
+    codec = Recording.load(qwen)
+    list(Reference(qwen, codec=codec, threads=1).respond(prompts[:1], GREEDY))
+    ends = Codec.load(qwen)
+    ends.eos_ids = (codec.seen[0][5], *ends.eos_ids)
+    for engine in (
+        Reference(qwen, codec=ends, threads=1),
+        OpenVINO(exported(qwen), codec=ends, settings=Settings(kv_cache="f32", threads=1)),
+    ):
+        trace = next(iter(engine.respond(prompts[:1], GREEDY)))
+        assert trace.finish == "stop"
+        assert trace.reply_tokens <= 5
+
+
+@pytest.mark.parametrize("structure", ["qwen", "llama", "deepseek"])
+def test_the_reference_gives_the_tokens_of_generate(
+    structure: str, request: pytest.FixtureRequest, prompts: list[Prompt]
+) -> None:
+    import torch
+
+    directory = request.getfixturevalue(structure)
+    codec = Recording.load(directory)
+    list(Reference(directory, codec=codec, threads=1, batch=5).respond(prompts, GREEDY))
+    model = checkpoint.load(directory)
+    for prompt, ids in zip(prompts, codec.seen, strict=True):
+        given = torch.tensor([codec.encode_prompt(prompt.messages)])
+        expected = model.generate(
+            given, attention_mask=torch.ones_like(given), do_sample=False, max_new_tokens=40, pad_token_id=codec.pad_id
+        )
+        assert_same_up_to_ties(model, given[0].tolist(), expected[0, given.shape[1] :].tolist(), ids)
+
+
+@pytest.mark.parametrize("structure", ["qwen", "llama"])
+def test_openvino_f32_gives_the_tokens_of_transformers(
+    structure: str, request: pytest.FixtureRequest, prompts: list[Prompt]
+) -> None:
+    directory: Path = request.getfixturevalue(structure)
+    seen = []
+    make: list[Callable[[Codec], Streams]] = [
+        lambda codec: Reference(directory, codec=codec, threads=1),
+        lambda codec: OpenVINO(exported(directory), codec=codec, settings=Settings(kv_cache="f32", threads=1)),
+    ]
+    for engine in make:
+        codec = Recording.load(directory)
+        list(engine(codec).respond(prompts, GREEDY))
+        seen.append(codec.seen)
+    model = checkpoint.load(directory)
+    for prompt, expected, ids in zip(prompts, *seen, strict=True):
+        assert_same_up_to_ties(model, codec.encode_prompt(prompt.messages), expected, ids)
+
+
+def assert_same_up_to_ties(model, prompt: list[int], expected: list[int], ids: list[int]) -> None:  # noqa: ANN001
+    """Equal, or parted first where the two tokens' logits lie within 1e-4."""
+    import torch
+
+    if expected == ids:
+        return
+    place = next(i for i, (a, b) in enumerate(zip(expected, ids, strict=False)) if a != b)
+    with torch.no_grad():
+        logits = model(torch.tensor([prompt + expected[:place]])).logits[0, -1]
+    assert abs(float(logits[expected[place]] - logits[ids[place]])) < 1e-4
+
+
+def test_parts_are_what_split_says(qwen: Path) -> None:
+    codec = Recording.load(qwen)
+    assert codec.split(codec.encode_completion("a", "b")) == Parts("a", "b", 2, 2)

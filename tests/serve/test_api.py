@@ -1,0 +1,344 @@
+"""The API over ASGI: shapes, bounds, refusals; and with the official client over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+FIVE = "1. pneumonia\n2. pulmonary embolism\n3. heart failure\n4. pleurisy\n5. lung abscess\nRed flags: low oxygen"
+CHAT = "/v1/chat/completions"
+CANARY = "Zebediah Quillfeather"
+
+pytestmark = pytest.mark.anyio
+
+
+async def ask(client: httpx.AsyncClient, content: Any) -> httpx.Response:
+    return await client.post(CHAT, json=content)
+
+
+def events(text: str) -> list[Any]:
+    """Contents of server-sent events; the last must be [DONE]."""
+    lines = [line.removeprefix("data: ") for line in text.split("\n\n") if line]
+    assert lines[-1] == "[DONE]"
+    return [json.loads(line) for line in lines[:-1]]
+
+
+async def test_whole_answer(make_app: Any, client_of: Any, chat_body: Any, scripted: Any) -> None:
+    async with client_of(make_app(scripted)) as client:
+        response = await ask(client, chat_body(temperature=0.3, top_p=0.5, seed=9, max_tokens=44))
+    assert response.status_code == 200
+    answer = response.json()
+    assert answer["object"] == "chat.completion"
+    assert answer["model"] == "tiny"
+    assert answer["choices"] == [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": FIVE, "reasoning_content": "Fever fits pneumonia."},
+            "finish_reason": "stop",
+            "logprobs": None,
+        }
+    ]
+    assert answer["usage"]["completion_tokens"] == 18
+    assert answer["usage"]["completion_tokens_details"] == {"reasoning_tokens": 7}
+    assert answer["rounds"]["standing"] == "demonstration"
+    assert answer["rounds"]["banner"] == "Demonstration, not for patients"
+    sampling = scripted.samplings[0]
+    assert (sampling.temperature, sampling.top_p, sampling.seed, sampling.max_tokens) == (0.3, 0.5, 9, 44)
+    assert scripted.prompts[0].messages[0].content == "fever and cough"
+
+
+async def test_defaults_are_the_served_ones(make_app: Any, client_of: Any, chat_body: Any, scripted: Any) -> None:
+    from rounds.records import Sampling
+
+    own = Sampling(temperature=0, top_p=0.9, max_tokens=77, seed=3)
+    async with client_of(make_app(scripted, sampling=own)) as client:
+        assert (await ask(client, chat_body())).status_code == 200
+        over = await ask(client, chat_body(max_tokens=78))
+    assert scripted.samplings == [own]
+    assert over.status_code == 400
+    assert over.json()["error"]["message"] == "max_tokens is 78; this server gives at most 77."
+
+
+async def test_streamed_answer(make_app: Any, client_of: Any, chat_body: Any, scripted: Any) -> None:
+    async with client_of(make_app(scripted)) as client:
+        response = await ask(client, chat_body(stream=True, stream_options={"include_usage": True}))
+    assert response.headers["content-type"].startswith("text/event-stream")
+    chunks = events(response.text)
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks if chunk["choices"]]
+    assert deltas[0] == {"role": "assistant", "content": ""}
+    assert chunks[0]["rounds"]["banner"] == "Demonstration, not for patients"
+    assert [delta["reasoning_content"] for delta in deltas if "reasoning_content" in delta] == [
+        "Fever ",
+        "fits ",
+        "pneumonia. ",
+    ]
+    assert "".join(delta.get("content", "") for delta in deltas) == FIVE
+    assert [chunk["choices"][0]["finish_reason"] for chunk in chunks[-2:-1]] == ["stop"]
+    assert chunks[-1]["choices"] == []
+    assert chunks[-1]["usage"]["total_tokens"] == 18
+    assert len({chunk["id"] for chunk in chunks}) == 1
+
+
+async def test_a_responder_that_does_not_stream(make_app: Any, client_of: Any, chat_body: Any, whole: Any) -> None:
+    async with client_of(make_app(whole)) as client:
+        plain = (await ask(client, chat_body())).json()
+        chunks = events((await ask(client, chat_body(stream=True))).text)
+    assert plain["choices"][0]["message"]["content"] == FIVE
+    assert [chunk["choices"][0]["delta"] for chunk in chunks] == [
+        {"role": "assistant", "content": ""},
+        {"reasoning_content": "Fever fits pneumonia.", "content": FIVE},
+        {},
+    ]
+
+
+async def test_several_samples(make_app: Any, client_of: Any, chat_body: Any, scripted: Any) -> None:
+    async with client_of(make_app(scripted)) as client:
+        plain = (await ask(client, chat_body(n=3))).json()
+        chunks = events((await ask(client, chat_body(n=2, stream=True))).text)
+    assert [choice["index"] for choice in plain["choices"]] == [0, 1, 2]
+    assert plain["usage"]["completion_tokens"] == 54
+    texts = dict.fromkeys(range(2), "")
+    for chunk in chunks:
+        texts[chunk["choices"][0]["index"]] += chunk["choices"][0]["delta"].get("content", "")
+    assert texts == {0: FIVE, 1: FIVE}
+
+
+async def test_a_case_may_go_through_a_template(make_app: Any, client_of: Any, chat_body: Any, scripted: Any) -> None:
+    async with client_of(make_app(scripted)) as client:
+        assert (await ask(client, chat_body(template="differential-brief@1"))).status_code == 200
+        unknown = await ask(client, chat_body(template="nonsense@1"))
+        path = await ask(client, chat_body(template="../differential@1"))
+    assert scripted.prompts[0].messages[0].content == "fever and cough\nFive diagnoses?"
+    assert scripted.prompts[0].template == "differential-brief@1"
+    assert unknown.status_code == 400
+    assert "template 'nonsense@1' does not exist" in unknown.json()["error"]["message"]
+    assert path.status_code == 400
+
+
+async def test_history_loses_its_reasoning(make_app: Any, client_of: Any, scripted: Any) -> None:
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]},
+        {"role": "assistant", "content": "<think>sly thoughts</think>\nplain", "refusal": None, "tool_calls": None},
+        {"role": "user", "content": "and?"},
+        {"role": "assistant", "content": "no opening </think> after<think>cut off thoughts"},
+        {"role": "user", "content": "user may write <think> as text"},
+    ]
+    async with client_of(make_app(scripted)) as client:
+        response = await ask(client, {"model": "tiny", "messages": messages})
+    assert response.status_code == 200
+    assert [(m.role, m.content) for m in scripted.prompts[0].messages] == [
+        ("system", "Be brief."),
+        ("user", "one\ntwo"),
+        ("assistant", "plain"),
+        ("user", "and?"),
+        ("assistant", "after"),
+        ("user", "user may write <think> as text"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"messages": []}, "messages: Tuple should have at least 1 item"),
+        (
+            {"messages": [{"role": "user", "content": CANARY, "reasoning_content": CANARY}]},
+            "messages.0.reasoning_content: reasoning is the model's own and cannot be sent",
+        ),
+        (
+            {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": CANARY}]},
+            "the last message must be the user's; an answer cannot be begun for the model",
+        ),
+        ({"messages": [{"role": "tool", "content": CANARY}]}, "messages.0.role: Input should be"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "text": CANARY}]}]}, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": CANARY * 4000}]}, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": "x" * 31_000}] * 2}, "the messages have more than 60000 characters"),
+        ({"messages": [{"role": "user", "content": "x"}] * 65}, "messages: Tuple should have at most 64 items"),
+        ({"messages": [{"role": "user", "content": "x"}] * 2, "template": "a@1"}, "a template takes one message"),
+        ({"max_tokens": 0}, "max_tokens: Input should be greater than or equal to 1"),
+        ({"max_tokens": 10**30}, "max_tokens: Input should be less than or equal to 131072"),
+        ({"max_tokens": 1.5}, "max_tokens: Input should be a valid integer"),
+        ({"max_completion_tokens": -1}, "max_completion_tokens: Input should be greater"),
+        ({"temperature": 2.1}, "temperature: Input should be less than or equal to 2"),
+        ({"temperature": CANARY}, "temperature: Input should be a valid number"),
+        ({"top_p": 0}, "top_p: Input should be greater than 0"),
+        ({"seed": -1}, "seed: Input should be greater than or equal to 0"),
+        ({"n": 9}, "n: Input should be less than or equal to 8"),
+        ({"logprobs": True}, "logprobs: Input should be"),
+        ({"stop": ["\n"]}, "stop: this field is not known here; leave it out."),
+        ({"chat_template": "{{ 1 }}"}, "chat_template: this field is not known here; leave it out."),
+        ({f"{CANARY} has fever": 1}, "this field is not known here; leave it out."),
+    ],
+)
+async def test_what_is_refused_gets_one_sentence_without_its_words(
+    make_app: Any, client_of: Any, chat_body: Any, scripted: Any, change: dict[str, Any], sentence: str
+) -> None:
+    async with client_of(make_app(scripted)) as client:
+        response = await ask(client, chat_body(CANARY) | change)
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert error["message"].startswith(sentence)
+    assert error["type"] == "invalid_request_error"
+    assert CANARY not in response.text
+    assert scripted.prompts == []
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"model":"tiny","messages":[{"role":"user","content":"x"}],"temperature":NaN}',
+        b'{"model":"tiny","messages":[{"role":"user","content":"x"}],"temperature":1e999}',
+        b'{"model":"tiny","messages":[{"role":"user","content":"x"}],"max_tokens":Infinity}',
+        b'{"model":"tiny","messages":[{"role":"user","content":"x"}],"max_tokens":' + b"9" * 5000 + b"}",
+        b'{"model":"tiny","messages":[{"role":"user","content":"\\ud800"}]}',
+        b'{"model":"tiny","messages":' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+        b'{"model":"tiny","messages":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"a":' * 5_000 + b"1" + b"}" * 5_000,
+        b"\xff\xfe{",
+    ],
+    ids=range(13),
+)
+async def test_hostile_json_is_a_400(make_app: Any, client_of: Any, scripted: Any, raw: bytes) -> None:
+    async with client_of(make_app(scripted)) as client:
+        response = await client.post(CHAT, content=raw, headers={"content-type": "application/json"})
+    assert response.status_code == 400, response.text
+    assert response.json()["error"]["type"] == "invalid_request_error"
+
+
+async def test_a_body_that_is_not_json_is_refused(make_app: Any, client_of: Any, chat_body: Any, scripted: Any) -> None:
+    async with client_of(make_app(scripted)) as client:
+        response = await client.post(CHAT, content=json.dumps(chat_body()), headers={"content-type": "text/plain"})
+    assert response.status_code == 400
+    assert scripted.prompts == []
+
+
+async def test_models_and_health(make_app: Any, client_of: Any, chat_body: Any, scripted: Any) -> None:
+    async with client_of(make_app(scripted)) as client:
+        models = (await client.get("/v1/models")).json()
+        one = (await client.get("/v1/models/tiny")).json()
+        none = await client.get("/v1/models/other")
+        other = await ask(client, chat_body() | {"model": "gpt-9"})
+        health = (await client.get("/health")).json()
+        nothing = await client.get("/v1/nothing")
+        method = await client.delete("/v1/models")
+    assert [model["id"] for model in models["data"]] == ["tiny"]
+    assert one == models["data"][0]
+    assert one["rounds"]["checkpoint"] == "ab" * 32
+    assert (none.status_code, other.status_code) == (404, 404)
+    assert other.json()["error"]["message"] == "the model served here is 'tiny'."
+    assert health["status"] == "ok"
+    assert health["rounds"]["standing"] == "demonstration"
+    assert (nothing.status_code, method.status_code) == (404, 405)
+    assert nothing.json()["error"]["message"] == "there is nothing here."
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_engine_faults(
+    make_app: Any, client_of: Any, chat_body: Any, scripted: Any, caplog: pytest.LogCaptureFixture, stream: bool
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with client_of(make_app(scripted)) as client:
+        long = await ask(client, chat_body("TOOLONG"))
+        broken = await ask(client, chat_body(f"EARLYBREAK {CANARY}", n=2, stream=stream))
+        late = await ask(client, chat_body(f"LATEBREAK {CANARY}", stream=stream))
+        half = await ask(client, chat_body(f"HALF {CANARY}", stream=stream))
+        fine = await ask(client, chat_body())
+    assert long.status_code == 400
+    assert long.json()["error"]["message"] == "the prompt has 900 tokens; at most 640 fit, shorten it."
+    assert broken.status_code == 500
+    assert broken.json()["error"]["type"] == "server_error"
+    for response in (late, half):
+        assert response.status_code == (200 if stream else 500)
+        assert '"type": "server_error"' in response.text.replace('":"', '": "')
+        assert "[DONE]" not in response.text
+    assert fine.status_code == 200
+    assert "RuntimeError" in caplog.text
+    assert CANARY not in caplog.text + broken.text + late.text + half.text
+
+
+async def test_too_many_waiting_is_a_429(make_app: Any, client_of: Any, chat_body: Any, scripted: Any) -> None:
+    app = make_app(scripted, most_waiting=2)
+    async with client_of(app, timeout=30) as client:
+        running = asyncio.create_task(ask(client, chat_body("WAIT")))
+        while not scripted.prompts:
+            await asyncio.sleep(0.005)
+        queued = [asyncio.create_task(ask(client, chat_body(f"queued {i}"))) for i in range(2)]
+        while (await client.get("/health")).json()["waiting"] < 2:
+            await asyncio.sleep(0.005)
+        refused = await ask(client, chat_body())
+        scripted.open_gate.set()
+        answered = await asyncio.gather(running, *queued)
+        again = await ask(client, chat_body())
+    assert refused.status_code == 429
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert refused.json()["error"]["type"] == "rate_limit_error"
+    assert [response.status_code for response in [*answered, again]] == [200] * 4
+    assert [prompt.messages[0].content for prompt in scripted.prompts[1:3]] == ["queued 0", "queued 1"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=12,
+)
+FIELDS = st.sampled_from(
+    ["model", "messages", "max_tokens", "temperature", "top_p", "seed", "n", "stream", "stream_options", "template"]
+)
+TURN = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "system"]) | JSON, "content": JSON})
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(change=st.dictionaries(FIELDS | st.text(max_size=8), JSON | st.lists(TURN, max_size=3), max_size=5))
+def test_no_json_is_our_fault(
+    make_app: Any, client_of: Any, chat_body: Any, make_scripted: Any, change: dict[str, Any]
+) -> None:
+    async def send() -> httpx.Response:
+        app = make_app(make_scripted())
+        async with client_of(app) as client:
+            raw = json.dumps(chat_body() | change)
+            return await client.post(CHAT, content=raw, headers={"content-type": "application/json"})
+
+    response = asyncio.run(send())
+    assert response.status_code in (200, 400, 404), response.text
+
+
+def test_the_official_client(make_app: Any, serve: Any, scripted: Any) -> None:
+    import openai
+
+    messages: Any = [{"role": "user", "content": "fever and cough"}]
+    with serve(make_app(scripted)) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        assert [model.id for model in client.models.list()] == ["tiny"]
+        whole = client.chat.completions.create(model="tiny", messages=messages, temperature=0, max_tokens=64)
+        message = whole.choices[0].message
+        assert message.content == FIVE
+        assert message.model_extra == {"reasoning_content": "Fever fits pneumonia."}
+        assert whole.usage is not None
+        assert whole.usage.completion_tokens == 18
+        thoughts, words = "", ""
+        with client.chat.completions.create(
+            model="tiny", messages=messages, stream=True, stream_options={"include_usage": True}
+        ) as stream:
+            for chunk in stream:
+                for choice in chunk.choices:
+                    thoughts += (choice.delta.model_extra or {}).get("reasoning_content", "")
+                    words += choice.delta.content or ""
+        assert (thoughts, words) == ("Fever fits pneumonia. ", FIVE)
+        # A client that echoes the whole message back sends reasoning, and is told so.
+        echo: Any = [*messages, message.model_dump(), *messages]
+        with pytest.raises(openai.BadRequestError, match="reasoning is the model's own"):
+            client.chat.completions.create(model="tiny", messages=echo)
+        echo[1].pop("reasoning_content")
+        assert client.chat.completions.create(model="tiny", messages=echo).choices[0].message.content == FIVE
+        with pytest.raises(openai.NotFoundError, match="'tiny'"):
+            client.chat.completions.create(model="gpt-9", messages=messages)

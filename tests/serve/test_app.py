@@ -1,0 +1,40 @@
+"""Binding: this machine only, and one sentence for every port that cannot be had."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from rounds.records import UserError
+from rounds.serve.app import bind, url_of
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "ward.example", ""])
+def test_other_hosts_are_refused(host: str) -> None:
+    with pytest.raises(UserError, match=r"host '.*' is refused: without keys and TLS .* use 127.0.0.1, and an SSH"):
+        bind(host, 0)
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_impossible_ports(port: int) -> None:
+    with pytest.raises(UserError, match=f"port {port} does not exist"):
+        bind("127.0.0.1", port)
+
+
+def test_a_port_in_use() -> None:
+    with bind("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        assert url_of(taken) == f"http://127.0.0.1:{port}"
+        with pytest.raises(UserError, match=f"port {port} is in use; choose another with --port"):
+            bind("127.0.0.1", port)
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+def test_ipv6_loopback() -> None:
+    try:
+        listening = bind("::1", 0)
+    except UserError:
+        pytest.skip("IPv6 loopback is switched off here")
+    with listening:
+        assert url_of(listening).startswith("http://[::1]:")

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from math import comb
+from statistics import NormalDist
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rounds.stats.intervals import tango
+from rounds.stats.noninferior import (
+    ALPHA,
+    cases_for,
+    cases_needed,
+    loss_power,
+    minimum_detectable,
+    noninferior,
+    noninferior_power,
+)
+from rounds.stats.paired import Pairs, exact
+
+small = st.integers(0, 40)
+tables = st.builds(Pairs, small, small, small, small)
+
+
+def chance(n: int, lost: int, gained: int, p_lost: float, p_gained: float) -> float:
+    same = n - lost - gained
+    ways = comb(n, lost) * comb(n - lost, gained)
+    return float(ways * p_lost**lost * p_gained**gained * (1 - p_lost - p_gained) ** same)
+
+
+def test_lens_example_of_tango_1998() -> None:
+    # (43, 0, 1, 0), margin .10: Z = 1.7086, one-sided p = .04377 (Tango 1998, Liu 2002).
+    p = noninferior(Pairs(both=43, only_before=1, only_after=0, neither=0), 0.10)
+    assert p == pytest.approx(0.04377, abs=5e-6)
+    assert NormalDist().inv_cdf(1 - p) == pytest.approx(1.7086, abs=5e-5)
+
+
+@given(tables, st.sampled_from([0.01, 0.02, 0.05, 0.1, 0.2]))
+def test_kept_is_the_interval_above_the_margin(table: Pairs, margin: float) -> None:
+    low = tango(table).low
+    if abs(low + margin) > 1e-9:
+        assert (noninferior(table, margin) < ALPHA) == (low > -margin)
+
+
+@given(tables)
+def test_a_wider_margin_is_easier(table: Pairs) -> None:
+    ps = [noninferior(table, margin) for margin in (0.01, 0.05, 0.1, 0.3)]
+    assert ps == sorted(ps, reverse=True)
+
+
+def test_nothing_seen_is_nothing_shown() -> None:
+    assert noninferior(Pairs(0, 0, 0, 0), 0.02) == 1.0
+    assert noninferior(Pairs(1, 0, 0, 0), 0.02) > 0.4
+
+
+@pytest.mark.parametrize("margin", [0.0, 1.0, -0.1, float("nan")])
+def test_impossible_margins_are_refused(margin: float) -> None:
+    with pytest.raises(ValueError, match="is not between 0 and 1"):
+        noninferior(Pairs(1, 1, 1, 1), margin)
+
+
+@pytest.mark.parametrize(("margin", "least"), [(0.05, 73), (0.03, 125), (0.02, 189)])
+def test_cases_without_any_discordance(margin: float, least: int) -> None:
+    assert cases_for(0.0, margin) == least
+    assert noninferior(Pairs(least, 0, 0, 0), margin) < ALPHA <= noninferior(Pairs(least - 1, 0, 0, 0), margin)
+
+
+@pytest.mark.parametrize(
+    ("discordance", "margin", "at_80", "at_90"),
+    [(0.05, 0.05, 157, 211), (0.1, 0.05, 314, 421), (0.2, 0.05, 628, 841), (0.1, 0.1, 79, 106), (0.2, 0.1, 157, 211)],
+)
+def test_planned_cases(discordance: float, margin: float, at_80: int, at_90: int) -> None:
+    assert cases_for(discordance, margin) == at_80
+    assert cases_for(discordance, margin, power=0.9) == at_90
+
+
+@pytest.mark.parametrize(
+    ("discordance", "margin", "powers"),
+    [
+        (0.05, 0.05, (0.50, 0.83, 0.99, 1.0)),
+        (0.10, 0.05, (0.33, 0.60, 0.90, 1.0)),
+        (0.20, 0.05, (0.21, 0.37, 0.64, 0.91)),
+        (0.10, 0.10, (0.86, 0.99, 1.0, 1.0)),
+        (0.20, 0.10, (0.62, 0.90, 1.0, 1.0)),
+    ],
+)
+def test_power_of_noninferiority(discordance: float, margin: float, powers: tuple[float, ...]) -> None:
+    found = [noninferior_power(n, discordance, margin) for n in (110, 220, 440, 880)]
+    assert found == pytest.approx(powers, abs=0.0051)
+
+
+@pytest.mark.parametrize(("n", "discordance", "margin"), [(110, 0.1, 0.05), (440, 0.1, 0.05), (720, 0.05, 0.02)])
+def test_type_one_error_at_the_margin(n: int, discordance: float, margin: float) -> None:
+    assert noninferior_power(n, discordance, margin, difference=-margin) <= 0.027
+
+
+@pytest.mark.parametrize(("discordance", "loss", "power"), [(0.10, 0.05, 0.10), (0.25, 0.10, 0.26), (0.15, 0.10, 0.49)])
+def test_power_of_the_exact_test_at_110(discordance: float, loss: float, power: float) -> None:
+    assert loss_power(110, discordance, loss, 0.01) == pytest.approx(power, abs=0.006)
+
+
+def test_power_of_the_exact_test_at_330() -> None:
+    assert loss_power(330, 0.25, 0.10, 0.01) == pytest.approx(0.85, abs=0.005)
+
+
+def test_powers_against_all_tables() -> None:
+    n, p_lost, p_gained, margin = 25, 0.25, 0.1, 0.2
+    every = [(b, c) for b in range(n + 1) for c in range(n + 1 - b)]
+    lost = sum(chance(n, b, c, p_lost, p_gained) for b, c in every if b > c and exact(Pairs(0, b, c, n - b - c)) < 0.05)
+    assert loss_power(n, p_lost + p_gained, p_lost - p_gained, 0.05) == pytest.approx(lost, abs=1e-9)
+    kept = sum(
+        chance(n, b, c, p_lost, p_gained) for b, c in every if noninferior(Pairs(n - b - c, b, c, 0), margin) < ALPHA
+    )
+    found = noninferior_power(n, p_lost + p_gained, margin, difference=p_gained - p_lost)
+    assert found == pytest.approx(kept, abs=1e-9)
+
+
+def test_smallest_detectable_loss_has_the_power_it_claims() -> None:
+    table = Pairs(99, 5, 6, 0)
+    smallest = minimum_detectable(table, 0.01)
+    assert smallest is not None
+    assert loss_power(110, 0.1, smallest, 0.01) >= 0.8 > loss_power(110, 0.1, smallest - 1e-4, 0.01)
+
+
+def test_too_few_cases_detect_nothing() -> None:
+    # Seven cases cannot reach p < .01 even if all seven are lost; eight can.
+    assert minimum_detectable(Pairs(7, 0, 0, 0), 0.01) is None
+    assert minimum_detectable(Pairs(8, 0, 0, 0), 0.01) == pytest.approx(0.9725, abs=1e-4)
+    assert minimum_detectable(Pairs(0, 0, 0, 0), 0.01) is None
+    assert loss_power(0, 0.0, 1.0, 0.01) == 0.0
+    assert noninferior_power(0, 0.0, 0.1) == 0.0
+
+
+def test_cases_needed() -> None:
+    assert cases_needed(Pairs(99, 5, 6, 0), 0.05) == 314
+    # Nothing seen yet: as if the two might differ on every case.
+    assert cases_needed(Pairs(0, 0, 0, 0), 0.05) == cases_for(1.0, 0.05)
+    # Past what equal models would need, and undecided: the loss seen is taken for true.
+    worse = Pairs(950, 32, 18, 0)
+    needed = cases_needed(worse, 0.02)
+    assert noninferior(worse, 0.02) >= ALPHA
+    assert needed is not None
+    assert needed > worse.n
+    # The loss seen lies beyond the margin: no number of cases would show it kept.
+    assert cases_needed(Pairs(9000, 800, 200, 0), 0.02) is None
+
+
+def test_a_loss_beyond_the_margin_needs_no_number() -> None:
+    assert cases_for(0.1, 0.02, difference=-0.02) is None
+
+
+def test_difference_needs_discordance() -> None:
+    with pytest.raises(ValueError, match="needs a discordance"):
+        noninferior_power(100, 0.01, 0.05, difference=-0.05)
+
+
+def test_a_million_pairs() -> None:
+    table = Pairs(450_000, 50_500, 50_000, 449_500)
+    assert minimum_detectable(table, 0.01) == pytest.approx(0.0011, abs=1e-4)
+    assert cases_needed(table, 0.02) == cases_for(0.1005, 0.02)
