@@ -12,7 +12,7 @@ from rounds.cases import baselines, oracle
 from rounds.cases.generate import generate, world_for
 from rounds.chain.passport import passport, write_passport
 from rounds.chain.prepare import read_cases
-from rounds.chain.stage import Work, versions
+from rounds.chain.stage import Work, alone, versions
 from rounds.engine.choose import open_responder
 from rounds.exam import figures
 from rounds.exam.compare import Comparison, clustered, compare_family
@@ -54,7 +54,8 @@ def exam_sampling(chosen: recipe.Recipe) -> Sampling:
 def make_grades(work: Work, chosen: recipe.Recipe, model: str) -> Figures:
     """grades/<model>/: its answers and marks on the exam; for the last step also a second time, as the noise floor."""
     cases = read_cases(work.inputs["cases"], "exam")
-    responder = open_responder(work.inputs[model], chosen.examine.engine)
+    with alone(work.inputs[model]):
+        responder = open_responder(work.inputs[model], chosen.examine.engine)
     marker = Marker(load_knowledge())
 
     def sit() -> Examined:
@@ -160,11 +161,10 @@ def judge(run: Path, chosen: recipe.Recipe, steps: Mapping[str, Step], opened: i
 
 def first_lost(run: Path, chosen: recipe.Recipe, done: set[str]) -> str | None:
     """The first lost gate among the exams done so far, in one sentence with its lost cases; None when none is."""
-    inside = [case for case in read_cases(run / "cases", "exam") if not case.outside]
+    ready = [pair for pair in GATES if {f"grades/{name}" for name in pair} <= done]
+    inside = [case for case in read_cases(run / "cases", "exam") if not case.outside] if ready else []
     rules = chosen.compare
-    for before, after in GATES:
-        if not {f"grades/{before}", f"grades/{after}"} <= done:
-            continue
+    for before, after in ready:
         old, new = (_marks(read(run / "grades" / name).grades, inside) for name in (before, after))
         family = [Comparison(before, after, old, new)]
         for verdict in compare_family(family, margin=rules.margin, alpha=rules.alpha):

@@ -10,7 +10,7 @@ from random import Random
 
 from rounds import files, recipe
 from rounds.chain.prepare import direct, improve, part, read_cases, read_oracle
-from rounds.chain.stage import Work
+from rounds.chain.stage import Work, alone
 from rounds.engine.choose import open_responder
 from rounds.exam.examine import answer
 from rounds.grade.mark import Marker
@@ -136,7 +136,8 @@ def make_packed(work: Work, chosen: recipe.Recipe) -> Figures:
     pool = part(pool, "traces") if chosen.cases.file is None else pool
     cases = Random(f"{chosen.seed}-calibrate").sample(pool, min(len(pool), 2 * chosen.quantize.calibration))
     prompts = [render(case, chosen.examine.template) for case in cases]
-    student = open_responder(source, "auto")
+    with alone(source):
+        student = open_responder(source, "auto")
     traces = list(student.respond(prompts, Sampling(temperature=0, max_tokens=chosen.examine.max_tokens)))
     exam = read_cases(work.inputs["cases"], "exam")
     picked = calibration.choose(traces, cases, chosen.quantize.calibration, exam=exam, seed=chosen.seed)

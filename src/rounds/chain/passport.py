@@ -46,7 +46,7 @@ def passport(report: Report, gates: Sequence[Verdict], steps: Mapping[str, Step]
     decided = [verdict.finding for verdict in gates]
     passed = bool(decided) and all(f in ("kept", "gained") for f in decided) and all(f.met for f in report.floors)
     proven = passed and report.evidence == "local-reviewed"
-    last = "packed" if "packed" in steps else "reasoned"
+    last = next((name for name in ("packed", "reasoned", "distilled") if name in steps), "base")
     banner = PROVEN if proven else DEMONSTRATION if report.evidence == "synthetic" else UNPROVEN
     return Passport(
         rounds=__version__,

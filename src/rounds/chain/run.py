@@ -120,6 +120,8 @@ class Outcome:
     seconds: float
     code: int
     """0 all kept or gained, 1 lost, 3 too few cases."""
+    lost: str | None = None
+    """The step that stopped the run and the cases it lost; None when the run came to its end."""
 
 
 def start(chosen: recipe.Recipe, source: Path, run: Path) -> None:
@@ -140,7 +142,7 @@ def start(chosen: recipe.Recipe, source: Path, run: Path) -> None:
 def run_all(chosen: recipe.Recipe, source: Path, run: Path, *, keep_going: bool = False, jobs: int = 0) -> Outcome:
     """Every stage that is not fresh, then the report.
 
-    A step that is *lost* against its parent stops the run, unless `keep_going`.
+    A step that is *lost* against its parent stops the run, unless `keep_going`; what was examined is reported.
 
     Raises:
         UserError: what a stage found wrong.
@@ -149,12 +151,17 @@ def run_all(chosen: recipe.Recipe, source: Path, run: Path, *, keep_going: bool 
     start(chosen, source, run)
     planned = stages(chosen)
     _fetch(chosen)
-    made = _run_stages(planned, run, jobs or _side_by_side(chosen), chosen, keep_going)
+    made: list[str] = []
+    lost = None
+    try:
+        _run_stages(planned, run, jobs or _side_by_side(chosen), chosen, keep_going, made)
+    except StepLost as stop:
+        lost = str(stop)
     steps = {name: step for name, stage in planned.items() if (step := fresh(run, stage)) is not None}
     opened = _openings(run, made)
     judgement = judge.judge(run, chosen, steps, opened)
-    code = exit_code(judgement.gates)
-    return Outcome(judgement, steps, made, time.monotonic() - started, code)
+    code = 1 if lost else exit_code(judgement.gates)
+    return Outcome(judgement, steps, made, time.monotonic() - started, code, lost)
 
 
 def _fetch(chosen: recipe.Recipe) -> None:
@@ -208,12 +215,21 @@ def _openings(run: Path, made: Sequence[str]) -> int:
     return count
 
 
-def _run_stages(planned: dict[str, Stage], run: Path, jobs: int, chosen: recipe.Recipe, keep_going: bool) -> list[str]:
+def _run_stages(
+    planned: dict[str, Stage], run: Path, jobs: int, chosen: recipe.Recipe, keep_going: bool, made: list[str]
+) -> None:
+    """Make what is not fresh; names of what was made are added to `made`, also when a lost step stops it."""
     done: set[str] = set()
-    made: list[str] = []
     running: dict[str, subprocess.Popen[bytes]] = {}
     with bar(f"rounds run {chosen.name}", len(planned)) as advance:
         try:
+            for name, stage in planned.items():
+                if done.issuperset(stage.needs) and fresh(run, stage) is not None:
+                    done.add(name)
+                    advance(1, f"{name} is fresh")
+            if not keep_going and len(done) < len(planned):
+                # A run that stopped for a lost step stops again, and does not make one stage more each time.
+                _stop_when_lost(run, chosen, done)
             while len(done) < len(planned):
                 for name, stage in planned.items():
                     if name in done or name in running or len(running) >= jobs or not done.issuperset(stage.needs):
@@ -234,7 +250,6 @@ def _run_stages(planned: dict[str, Stage], run: Path, jobs: int, chosen: recipe.
         except BaseException:
             _kill(running.values())
             raise
-    return made
 
 
 def _spawn(run: Path, name: str) -> subprocess.Popen[bytes]:

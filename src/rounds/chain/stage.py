@@ -6,10 +6,12 @@ at any instant leaves the next run to resume. Left out on purpose: an orchestrat
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -95,6 +97,21 @@ def _inputs(run: Path, stage: Stage) -> dict[str, str]:
         step = files.lineage(run / name)
         digests[name] = step.output if step is not None else ""
     return digests | {name: files.digest(path) for name, path in stage.more.items()}
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Hold a directory while one opens it: two stages that open a checkpoint side by side would both write its export.
+
+    The end of the process frees it, a kill too. A disk that knows no locks goes without.
+    """
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def versions() -> dict[str, str]:

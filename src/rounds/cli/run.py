@@ -35,20 +35,19 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.stage:
         return stages.run_stages(arguments, "run", [arguments.stage])
     from rounds import recipe
-    from rounds.chain.run import StepLost, run_all
+    from rounds.chain.run import run_all
 
     chosen = recipe.read(arguments.recipe)
     place = stages.directory(arguments, chosen.name)
     source = recipe.find(arguments.recipe)
-    try:
-        outcome = run_all(chosen, source, place, keep_going=arguments.keep_going, jobs=arguments.jobs)
-    except StepLost as lost:
-        print(f"rounds: {lost}. The run stops here; --keep-going goes on, and the passport says so.", file=sys.stderr)
-        return 1
+    outcome = run_all(chosen, source, place, keep_going=arguments.keep_going, jobs=arguments.jobs)
     if arguments.json:
         print(outcome.judgement.report.model_dump_json())
     else:
         print("\n".join(table(outcome, place)))
+    if outcome.lost is not None:
+        sentence = f"{outcome.lost}. The run stops here; --keep-going goes on, and the passport says so."
+        print(f"rounds: {sentence}", file=sys.stderr)
     return outcome.code
 
 
@@ -60,7 +59,7 @@ def table(outcome: Outcome, place: Path) -> list[str]:
         "",
         f"{made} stages made, {fresh} fresh, {outcome.seconds:.0f} s",
         f"report: {place / 'report.html'}",
-        f"serve:  rounds serve {place}",
+        f"serve:  rounds serve {place}{' --unproven' if outcome.code == 1 else ''}",
     ]
 
 
