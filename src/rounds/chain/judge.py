@@ -211,7 +211,8 @@ def _floors(exams: Mapping[str, Examined], cases: Sequence[Case], chosen: recipe
     if away:
         right = sum(bool(g.correct) for g in away)
         floors.append(figures.floor("abstention outside", last, right, len(away), rules.floor_abstention))
-    return tuple(floors)
+    # A floor of nothing is no floor, and must not be shown as met.
+    return tuple(one for one in floors if one.floor > 0)
 
 
 def _model_row(steps: Mapping[str, Step], name: str) -> dict[str, Any]:
