@@ -6,6 +6,7 @@ at any instant leaves the next run to resume. Left out on purpose: an orchestrat
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import resource
@@ -17,9 +18,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rounds import files
-from rounds.records import Figures, Step
+from rounds.records import Figures, Step, UserError
 
 PACKAGES = ("rounds", "torch", "transformers", "trl", "peft", "openvino", "openvino-genai", "nncf", "optimum-intel")
+
+DISK_FULL = ("(os error 27)", "(os error 28)", "(os error 122)", "iostream error")
+"""How safetensors and OpenVINO say that a file may not grow, or the disk or a quota is full: they raise no OSError."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -65,8 +69,19 @@ def make(run: Path, stage: Stage) -> Step:
     """Run a stage now, in this process.
 
     Raises:
-        UserError: what the stage found wrong; nothing is left under its final name.
+        UserError: what the stage found wrong, or a full disk; nothing is left under its final name.
     """
+    try:
+        return _make(run, stage)
+    except UserError:
+        raise
+    except Exception as error:
+        if any(sign in str(error) for sign in DISK_FULL):
+            raise files.unwritable(run / stage.name, OSError(errno.ENOSPC, "the disk is full")) from error
+        raise
+
+
+def _make(run: Path, stage: Stage) -> Step:
     started = time.monotonic()
     inputs = _inputs(run, stage)
     paths = {name: run / name for name in stage.needs} | dict(stage.more)

@@ -35,7 +35,13 @@ def run(arguments: argparse.Namespace) -> int:
     cases_file = directory / "cases" / "exam.jsonl"
     cases = list(read_jsonl(cases_file, Case)) if cases_file.is_file() else []
     page = arguments.html or directory / "report.html"
-    write_report(report, cases, _answers(directory, report), page)
+    # As in the run: cases outside the knowledge base have figures of their own and are in no pair.
+    outside = {case.id for case in cases if case.outside}
+    answers = {
+        model: [(trace, grade) for trace, grade in pairs if grade.case_id not in outside]
+        for model, pairs in _answers(directory, report).items()
+    }
+    write_report(report, [case for case in cases if not case.outside], answers, page)
     banner = words.banner(report)
     if arguments.json:
         findings = [{"before": v.before, "after": v.after, "arm": v.arm, "finding": v.finding} for v in report.verdicts]
