@@ -24,6 +24,8 @@ class Backbone(Record):
     width: int = Field(default=128, ge=16, le=8192)
     layers: int = Field(default=3, ge=1, le=128)
     heads: int = Field(default=4, ge=1, le=128)
+    key_value_heads: int | None = Field(default=None, ge=1)
+    """Heads of keys and values (qwen2, llama); None lets two query heads share one where their number is even."""
     feed_forward: int = Field(default=384, ge=16)
     experts: int = Field(default=8, ge=2)
     """Routed experts of a layer (deepseek_v3)."""
@@ -34,6 +36,19 @@ class Backbone(Record):
     q_rank: int = Field(default=96, ge=8)
     context: int = Field(default=640, ge=64)
     """Longest prompt and answer together, tokens."""
+
+    @property
+    def shared_heads(self) -> int:
+        """Heads of keys and values that `rounds.model.backbone.build` makes; MLA has one for each query head."""
+        if self.structure == "deepseek_v3":
+            return self.heads
+        return self.key_value_heads or (self.heads // 2 if self.heads % 2 == 0 else self.heads)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Backbone:
+        if self.heads % self.shared_heads:
+            raise ValueError(f"heads {self.heads} is no multiple of key_value_heads {self.shared_heads}")
+        return self
 
 
 class Model(Record):
@@ -102,7 +117,7 @@ class Pretrain(Optimiser):
     vocabulary: int = Field(default=4096, ge=300)
     muon: bool = True
     """Muon for matrices (https://kellerjordan.github.io/posts/muon), AdamW for embeddings and the router."""
-    no_repeat: float = Field(default=2.0, ge=0)
+    no_repeat: float = Field(default=4.0, ge=0)
     """Weight of unlikelihood (arXiv 1908.04319) on naming in an answer what it already names; 0 is off."""
 
 
@@ -115,6 +130,8 @@ class Teach(Optimiser):
     """Step of the auxiliary-loss-free balance of experts (arXiv 2412.19437, section 2.1.2)."""
     grpo_steps: int = Field(default=8, ge=0)
     muon: bool = True
+    no_repeat: float = Field(default=4.0, ge=0)
+    """As in [pretrain]."""
 
 
 class Trace(Record):
@@ -154,6 +171,10 @@ class Distil(Optimiser):
     lora: Lora = Lora()
     token_level: bool = False
     """Learn from the teacher's logits as well; needs one vocabulary for both."""
+    no_repeat: float = Field(default=0.0, ge=0)
+    """As in [pretrain], for the full method: above 0 the student learns in our own loop instead of TRL's."""
+    muon: bool = True
+    """Muon for matrices, with the full method."""
     controls: bool = True
     """Train the two answer-only controls beside it: same cases, same tokens."""
 

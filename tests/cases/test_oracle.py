@@ -81,7 +81,7 @@ def test_lessons_hold_the_truth_at_the_latest_in_fifth_place(world: World, drawn
         if not one.case.outside:
             lines = oracle.direct(world, one).reply.splitlines()
             names = [line.split(". ", 1)[1] for line in lines[:5]]
-            assert one.case.diagnosis in names
+            assert f"{one.case.diagnosis[0].upper()}{one.case.diagnosis[1:]}" in names
             assert len(set(names)) == 5
             missed += world.index[one.case.condition] not in oracle.five(world, one.seen)
     assert missed > 0

@@ -131,12 +131,6 @@ def rounds(*words: str | Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     """The whole chain from nothing, two stages side by side."""
-    if os.environ.get("TOY_DEV"):  # DEV
-        d = Path(os.environ["TOY_DEV"])  # DEV
-        import json  # DEV
-
-        e = json.loads((d / "ended.json").read_text())  # DEV
-        return Toy(d / "toy.toml", d / "run", subprocess.CompletedProcess([], e["rc"], e["out"], e["err"]))  # DEV
     place = tmp_path_factory.mktemp("toy")
     recipe = place / "toy.toml"
     recipe.write_text(TOY, encoding="utf-8")

@@ -77,7 +77,8 @@ def test_every_stage_says_what_it_was_made_from(toy: Any, passport: Passport) ->
         step = steps[name]
         assert isinstance(step, Step), name
         assert step.verb == stage.verb
-        assert step.inputs == {need: steps[need].output for need in stage.needs}, name
+        outside = {given: files.digest(path) for given, path in stage.more.items()}
+        assert step.inputs == {need: steps[need].output for need in stage.needs} | outside, name
         assert step.output == files.digest(toy.run / name), name
         assert step.seconds > 0
         assert step.peak_memory_mb > 0

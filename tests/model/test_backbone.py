@@ -50,3 +50,15 @@ def test_impossible_sizes_are_named() -> None:
         made("qwen2", heads=5)
     with pytest.raises(UserError, match="experts_per_token 9 exceeds experts 8"):
         made("deepseek_v3", experts_per_token=9)
+
+
+@pytest.mark.parametrize(("given", "made_with"), [(None, 2), (1, 1), (4, 4)])
+def test_heads_of_keys_and_values(given: int | None, made_with: int) -> None:
+    model = made("qwen2", key_value_heads=given)
+    assert model.config.num_key_value_heads == made_with
+    assert model.model.layers[0].self_attn.k_proj.weight.shape == (16 * made_with, 64)
+
+
+def test_key_value_heads_divide_the_heads() -> None:
+    with pytest.raises(ValueError, match="heads 4 is no multiple of key_value_heads 3"):
+        made("qwen2", key_value_heads=3)

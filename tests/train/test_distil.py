@@ -14,6 +14,7 @@ from rounds.recipe import Distil, Lora
 from rounds.records import UserError
 from rounds.train.batches import Example, tensors
 from rounds.train.distil import ATTENTION, FEED_FORWARD, distil, lora_config
+from rounds.train.pretrain import pretrain
 
 SETTINGS = Distil(rate=1e-2, batch=4, steps=8)
 
@@ -47,6 +48,23 @@ def test_full_training_moves_everything(train: Any, structure: str, checkpoints:
     assert any("mlp" in name for name in moved)
     assert loss_of(model, spelled) < loss_of(checkpoint.load(checkpoints / structure), spelled)
     assert done.steps == 8
+
+
+def test_repeats_are_weighed_in_our_own_loop(train: Any, checkpoints: Path, spelled: list[Example]) -> None:
+    model, done = train("qwen2", rate=4e-3, no_repeat=3.0)
+    again = checkpoint.load(checkpoints / "qwen2")
+    expected = pretrain(
+        again, spelled, SETTINGS.model_copy(update={"rate": 4e-3}), pad=4, seed=1, muon=True, no_repeat=3
+    )
+    assert (done.steps, done.tokens, done.loss) == (8, expected.tokens, expected.loss)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(model.parameters(), again.parameters(), strict=True))
+    plain, _ = train("qwen2", rate=4e-3)
+    assert not torch.equal(plain.lm_head.weight, model.lm_head.weight)
+
+
+def test_repeats_are_weighed_with_the_full_method_only(train: Any) -> None:
+    with pytest.raises(UserError, match=r"distil.no_repeat is 2 but distil.method is 'lora'; set no_repeat to 0 or"):
+        train("qwen2", method="lora", lora=Lora(rank=4), no_repeat=2.0)
 
 
 @pytest.mark.parametrize("structure", checkpoint.STRUCTURES)

@@ -8,8 +8,8 @@ import torch
 
 from rounds.recipe import Optimiser
 from rounds.records import UserError
-from rounds.train.batches import Example, tensors
-from rounds.train.pretrain import pretrain, step_count
+from rounds.train.batches import IGNORED, Example, tensors
+from rounds.train.pretrain import labelled_loss, pretrain, step_count
 
 SETTINGS = Optimiser(rate=4e-3, batch=4, steps=30)
 
@@ -75,3 +75,40 @@ def test_steps_go_by_epochs_unless_given() -> None:
     assert step_count(100, Optimiser(rate=1, batch=8, epochs=2)) == 25
     assert step_count(100, Optimiser(rate=1, batch=8, epochs=2, steps=3)) == 3
     assert step_count(1, Optimiser(rate=1, batch=8, epochs=0.5)) == 1
+
+
+def slow_loss(model: Any, examples: list[Example], weight: float) -> float:
+    """Cross-entropy and unlikelihood token by token, as the papers write them."""
+    likelihood, unlikelihood, labels = 0.0, 0.0, 0
+    for example in examples:
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([example.ids]), use_cache=False).logits[0]
+        for place in range(max(1, example.start), len(example.ids)):
+            chance = logits[place - 1].softmax(-1)
+            likelihood -= chance[example.ids[place]].log().item()
+            held = set(example.ids[max(example.reply, example.start) : place]) - {example.ids[place]}
+            unlikelihood -= sum((1 - chance[token]).log().item() for token in held)
+            labels += 1
+    return (likelihood + weight * unlikelihood) / labels
+
+
+@pytest.mark.parametrize("weight", [0.0, 3.0])
+def test_the_penalty_on_repeats_is_the_one_of_the_paper(make_model: Callable[..., Any], weight: float) -> None:
+    model = make_model("qwen2").eval()
+    examples = [
+        Example((5, 6, 7, 8, 7, 9, 8, 2), 2, 4),  # the thinking, tokens 2 and 3, may be named again
+        Example((5, 6, 7, 7, 8, 2), 1, 1),
+        Example((5, 6, 7, 7, 8, 2), 1, 6),  # plain text: none of it is a reply
+    ]
+    replies = torch.tensor([example.reply for example in examples])
+    with torch.no_grad():
+        found = labelled_loss(model, tensors(examples, 0), replies, weight).item()
+    assert found == pytest.approx(slow_loss(model, examples, weight), rel=1e-4)
+    assert (labelled_loss(model, tensors(examples, 0), replies, 1.0) > found) == (weight == 0)
+
+
+def test_an_answer_of_one_token_has_nothing_to_repeat(make_model: Callable[..., Any]) -> None:
+    batch = tensors([Example((5, 6), 1, 1)], 0)
+    assert (batch["labels"] != IGNORED).sum() == 1
+    loss = labelled_loss(make_model("qwen2"), batch, torch.tensor([1]), 4.0)
+    assert loss.item() == pytest.approx(labelled_loss(make_model("qwen2"), batch, torch.tensor([1])).item())

@@ -108,6 +108,8 @@ def test_what_the_oracle_says_is_kept(clinic: Clinic) -> None:
     found = collect(clinic.cases[:30], teacher(clinic), clinic.marker, SETTINGS)
     assert len(found.kept) == 30
     assert not found.rejected
+    assert found.claims > 60
+    assert found.errors == 0
     assert set(found.acceptance().values()) == {1.0}
 
 

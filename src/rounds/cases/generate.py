@@ -13,7 +13,7 @@ from random import Random
 import numpy as np
 
 from rounds import recipe
-from rounds.cases.vignette import EXAM_FRAMES, LESSON_FRAMES, Frames, write
+from rounds.cases.vignette import EXAM_FRAMES, LESSON_FRAMES, Frames, in_page_order, write
 from rounds.cases.world import Floats, Observed, Patient, World
 from rounds.knowledge.base import Condition, KnowledgeBase
 from rounds.progress import track
@@ -193,11 +193,10 @@ def _case(
     world: World, condition: Condition, seen: Observed, split: Split, key: str, frames: Frames, random: Random
 ) -> Case:
     findings = [world.knowledge.findings[name] for name in world.findings]
-    present = [findings[i] for i in seen.present]
+    present = in_page_order([findings[i] for i in seen.present], random)
     absent = [findings[i] for i in seen.asked_absent]
     known = world.knowledge.conditions
     inside = condition.id in world.index
-    shown = {finding.id for finding in present}
     return Case(
         id=key,
         vignette=write(seen.patient, present, absent, frames, random),
@@ -205,7 +204,7 @@ def _case(
         also_called=(*condition.also_called, *condition.abbreviations),
         icd10=condition.icd10,
         outside=not inside,
-        red_flags=tuple(world.knowledge.findings[f].name for f in condition.red_flags if f in shown) if inside else (),
+        red_flags=tuple(finding.name for finding in present if finding.red_flag) if inside else (),
         must_not_miss=tuple(known[n.condition].name for n in condition.must_not_miss) if inside else (),
         present=tuple(finding.id for finding in present),
         absent=tuple(finding.id for finding in absent),

@@ -16,12 +16,13 @@ import numpy as np
 from rounds.cases.generate import Drawn
 from rounds.cases.world import Floats, Observed, World
 
-STEPS = 3
-"""Most findings one line of thought walks through, the telling ones first."""
+STEPS = 7
+"""Most findings one line of thought walks through, in the order of the page."""
 
 # Punctuation stands on both sides of every name, so that a tokenizer spells it as it does in a list.
 FITS = ("{f}: {c}.", "{f}, fits: {c}.", "{f}, think of: {c}.", "{f}, suggests: {c}.")
-AGAINST = ("no {f}, against: {c}.", "{f}, absent, against: {c}.")
+# The first word says that a finding is missing: a small model that began with the finding often denied a present one.
+AGAINST = ("no {f}, against: {c}.", "no {f}, so less likely: {c}.")
 FLAG = ("red flag: {f}.", "a red flag: {f}.")
 LEADING = ("most likely: {c}.", "best explained by: {c}.", "leading: {c}.")
 UNPLACED = ("nothing I know explains these together.", "these findings fit no condition I know.")
@@ -42,8 +43,12 @@ def five(world: World, seen: Observed) -> list[int]:
 
 
 def reply_text(names: Sequence[str], red_flags: Sequence[str]) -> str:
-    """The form every answer takes: five numbered lines, then the red flags."""
-    lines = [f"{place}. {name}" for place, name in enumerate(names, start=1)]
+    """The form every answer takes: five numbered lines, then the red flags.
+
+    A name begins with a capital here and not in a line of thought: what stands on the list already is then another
+    token than what was only thought of, and a small model learns sooner not to name it twice.
+    """
+    lines = [f"{place}. {name[0].upper()}{name[1:]}" for place, name in enumerate(names, start=1)]
     return "\n".join([*lines, f"Red flags: {'; '.join(red_flags) or 'none'}"])
 
 
@@ -58,7 +63,7 @@ def direct(world: World, drawn: Drawn) -> Thought:
 def think(world: World, drawn: Drawn, random: Random) -> Thought:
     """Reasoning and answer of one lesson."""
     seen = drawn.seen
-    order = world.specific(seen.present)[:STEPS]
+    order = [world.finding_index[finding] for finding in drawn.case.present[:STEPS]]
     steps = zip(order, world.running(seen.patient, order), strict=True)
     lines = [_step(world, finding, posterior, random) for finding, posterior in steps]
     final = world.posterior(seen)
@@ -67,17 +72,18 @@ def think(world: World, drawn: Drawn, random: Random) -> Thought:
     if drawn.case.outside:
         lines.append(random.choice(UNPLACED))
     else:
-        lines.append(random.choice(LEADING).format(c=_names(world, _ordered(world, drawn)[:2], ", ")))
+        # One name: where there were two, small models named one twice, and the list began with both.
+        lines.append(_fill(random.choice(LEADING), "", _name(world, _ordered(world, drawn)[0])))
     return Thought(" ".join(line for line in lines if line), _reply(world, drawn))
 
 
 def _step(world: World, finding: int, posterior: Floats, random: Random) -> str:
-    """The conditions that list this finding, the likeliest so far first: what the knowledge base supports."""
-    ranked = [int(c) for c in np.argsort(-posterior, kind="stable") if world.listed[c, finding]][:2]
-    name = world.knowledge.findings[world.findings[finding]].name
-    if not ranked:
+    """The likeliest condition so far among those that list this finding: what the knowledge base supports."""
+    fitting = [int(c) for c in np.argsort(-posterior, kind="stable") if world.listed[c, finding]]
+    if not fitting:
         return ""
-    return _fill(random.choice(FITS), name, _names(world, ranked, ", "))
+    name = world.knowledge.findings[world.findings[finding]].name
+    return _fill(random.choice(FITS), name, _name(world, fitting[0]))
 
 
 def _against(world: World, seen: Observed, final: Floats, random: Random) -> list[str]:
@@ -87,7 +93,7 @@ def _against(world: World, seen: Observed, final: Floats, random: Random) -> lis
         expected = [int(c) for c in np.argsort(-final)[:8] if world.chance[c, finding] >= 0.5]
         if expected and len(lines) < 1:
             name = world.knowledge.findings[world.findings[finding]].name
-            lines.append(_fill(random.choice(AGAINST), name, _names(world, expected[:2], ", ")))
+            lines.append(_fill(random.choice(AGAINST), name, _name(world, expected[0])))
     return lines
 
 
@@ -106,12 +112,12 @@ def _reply(world: World, drawn: Drawn) -> str:
     return reply_text(names, drawn.case.red_flags)
 
 
-def _names(world: World, conditions: Sequence[int], joint: str) -> str:
-    return joint.join(world.conditions[c].name for c in conditions)
+def _name(world: World, condition: int) -> str:
+    return world.conditions[condition].name
 
 
-def _fill(pattern: str, finding: str, conditions: str = "") -> str:
-    return pattern.format(f=finding, c=conditions)
+def _fill(pattern: str, finding: str, condition: str = "") -> str:
+    return pattern.format(f=finding, c=condition)
 
 
 def ceiling(world: World, drawn: Sequence[Drawn]) -> dict[str, float]:

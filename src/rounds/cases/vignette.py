@@ -13,6 +13,9 @@ from random import Random
 from rounds.cases.world import Patient
 from rounds.knowledge.base import Finding, Measure
 
+SECTIONS = ("symptom", "history", "sign", "test")
+"""Kinds of finding in the order a page tells them."""
+
 SPOKEN = 0.3
 """Share of measured findings that are told in words instead of a number."""
 
@@ -56,6 +59,12 @@ EXAM_FRAMES = Frames(
 )
 
 NOTHING_SAID = {"symptom": "feeling unwell"}
+
+
+def in_page_order(findings: Sequence[Finding], random: Random) -> list[Finding]:
+    """The findings as a page tells them: section by section, shuffled within each."""
+    shuffled = random.sample(findings, len(findings))
+    return sorted(shuffled, key=lambda finding: SECTIONS.index(finding.kind))
 
 
 def who(patient: Patient, random: Random) -> str:
@@ -108,9 +117,9 @@ def _decimals(value: float) -> int:
 def write(
     patient: Patient, present: Sequence[Finding], absent: Sequence[Finding], frames: Frames, random: Random
 ) -> str:
-    """The vignette. Sections follow clinical order; findings within a section are shuffled."""
-    by_kind: dict[str, list[str]] = {"symptom": [], "history": [], "sign": [], "test": []}
-    for finding in random.sample(present, len(present)):
+    """The vignette. Sections follow clinical order; findings stand in them in the order given (see `in_page_order`)."""
+    by_kind: dict[str, list[str]] = {kind: [] for kind in SECTIONS}
+    for finding in present:
         by_kind[finding.kind].append(say(finding, patient.age, random))
     missing: list[str] = []
     for finding in absent:

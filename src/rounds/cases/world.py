@@ -172,10 +172,6 @@ class World:
         spread[list(taken)] = -1.0
         return [int(i) for i in np.argsort(-spread)[:12] if spread[i] > 0]
 
-    def specific(self, findings: Sequence[int]) -> list[int]:
-        """The findings ordered by how few conditions list them: the telling ones first."""
-        return sorted(findings, key=lambda f: (int(self.listed[:, f].sum()), self.background[f], f))
-
     def _log_acceptable(self) -> Floats:
         """log P(a drawn page is acceptable | condition), averaged over its ages and sexes; shape (conditions,)."""
         rows, owners = [], []

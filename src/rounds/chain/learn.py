@@ -49,7 +49,13 @@ def make_traces(work: Work, chosen: recipe.Recipe) -> Figures:
     files.write_jsonl(work.out / LESSONS, lessons)
     files.write_text(work.out / "acceptance.json", json.dumps(found.acceptance(), indent=1, ensure_ascii=False))
     rejected = {f"rejected: {reason}": count for reason, count in found.rejected.most_common()}
-    return {"asked": found.asked.total(), "kept": len(found.kept), "lessons": len(lessons), **rejected}
+    return {
+        "asked": found.asked.total(),
+        "kept": len(found.kept),
+        "lessons": len(lessons),
+        "step_error_rate": round(found.errors / found.claims, 4) if found.claims else None,
+        **rejected,
+    }
 
 
 def trace_sampling(chosen: recipe.Recipe) -> Sampling:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
@@ -24,14 +24,14 @@ from rounds.model.tokenizer import CHAT_FILE, Codec, train_tokenizer, write_chat
 from rounds.prompts.template import render
 from rounds.records import Case, Figures, Lesson, UserError
 from rounds.train.balance import Balance, peak
+from rounds.train.batches import Example
 from rounds.train.distil import tokenizer_of
 from rounds.train.grpo import Reasoned, grpo, sample
 from rounds.train.lessons import examples, pages, text_examples
 from rounds.train.pretrain import Trained, pretrain
-from rounds.train.sft import sft
 
 ORACLE = "oracle.jsonl"
-SHARES = {"lessons": (0.0, 0.60), "traces": (0.60, 0.75), "fresh": (0.75, 1.0)}
+SHARES = {"lessons": (0.0, 0.50), "traces": (0.50, 0.75), "fresh": (0.75, 1.0)}
 """How the teach split is shared out: lessons of base and teacher, cases the teacher answers, cases for the control."""
 
 
@@ -149,23 +149,27 @@ def _from_nothing(
     backbone: recipe.Backbone,
     codec: Codec,
     lessons: Sequence[Lesson],
-    settings: recipe.Optimiser,
-    bias_rate: float = 0,
+    settings: recipe.Pretrain | recipe.Teach,
 ) -> tuple[Any, Trained]:
     """Build and pretrain on pages of the knowledge base and lessons."""
     model = build(backbone, codec.size, chosen.seed, bos=codec.bos_id, eos=codec.eos_ids, pad=codec.pad_id)
     texts = text_examples(pages(load_knowledge(), chosen.seed), codec)
     data = [*texts, *examples(lessons, codec)]
-    muon = chosen.pretrain.muon
-    return model, pretrain(
+    return model, _learn(model, data, settings, codec, chosen.seed)
+
+
+def _learn(
+    model: Any, data: Sequence[Example], settings: recipe.Pretrain | recipe.Teach, codec: Codec, seed: int
+) -> Trained:
+    return pretrain(
         model,
         data,
         settings,
         pad=codec.pad_id,
-        seed=chosen.seed,
-        muon=muon,
-        bias_rate=bias_rate,
-        no_repeat=chosen.pretrain.no_repeat,
+        seed=seed,
+        muon=settings.muon,
+        bias_rate=settings.bias_rate if isinstance(settings, recipe.Teach) else 0.0,
+        no_repeat=settings.no_repeat,
     )
 
 
@@ -175,16 +179,10 @@ def make_teacher_pretrained(work: Work, chosen: recipe.Recipe) -> Figures:
     assert backbone is not None
     codec = Codec.load(work.inputs["tokenizer"])
     lessons = direct(read_oracle(work.inputs["cases"], "lessons"))
-    settings = recipe.Optimiser.model_validate(
-        {**_walk(chosen.teach), "steps": max(1, chosen.teach.pretrain_steps), "epochs": 1.0}
-    )
-    model, trained = _from_nothing(chosen, backbone, codec, lessons, settings, chosen.teach.bias_rate)
+    settings = chosen.teach.model_copy(update={"steps": max(1, chosen.teach.pretrain_steps)})
+    model, trained = _from_nothing(chosen, backbone, codec, lessons, settings)
     checkpoint.save(model, work.inputs["tokenizer"], work.out)
     return asdict(trained) | {"parameters": sum(p.numel() for p in model.parameters())}
-
-
-def _walk(settings: recipe.Optimiser) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in recipe.Optimiser.model_fields}
 
 
 def make_teacher_taught(work: Work, chosen: recipe.Recipe) -> Figures:
@@ -192,40 +190,38 @@ def make_teacher_taught(work: Work, chosen: recipe.Recipe) -> Figures:
     source = work.inputs["teacher/pretrained"]
     codec = Codec.load(source)
     lessons = read_oracle(work.inputs["cases"], "lessons")
-    model, trained = sft(
-        checkpoint.load(source),
-        examples(lessons, codec),
-        chosen.teach,
-        tokenizer=tokenizer_of(source),
-        seed=chosen.seed,
-        scratch=work.out / ".scratch",
-        muon=chosen.teach.muon,
-        bias_rate=chosen.teach.bias_rate,
-    )
+    model = checkpoint.load(source)
+    trained = _learn(model, examples(lessons, codec), chosen.teach, codec, chosen.seed)
     checkpoint.save(model, source, work.out)
-    tune = read_cases(work.inputs["cases"], "tune")
-    loads = expert_loads(model, codec, tune, chosen)
+    loads = expert_loads(model, codec, _by_specialty(work))
     files.write_text(work.out / "experts.json", json.dumps(loads, indent=1))
     peaks = [peak(shares) for shares in loads["all"].values()]
     return asdict(trained) | {"expert_load_max_over_mean": round(max(peaks), 3) if peaks else None}
 
 
-def expert_loads(
-    model: Any, codec: Codec, cases: Sequence[Case], chosen: recipe.Recipe
-) -> dict[str, dict[str, list[float]]]:
-    """Share of the choices each expert gets, by specialty (and all), then by layer."""
+LOADED = 600
+"""Lessons the load of the experts is measured on, none of which the teacher has seen."""
+
+
+def _by_specialty(work: Work) -> dict[str, list[Lesson]]:
+    specialty = {case.id: case.specialty for case in part(read_cases(work.inputs["cases"], "teach"), "fresh")}
+    fresh = read_oracle(work.inputs["cases"], "fresh")[:LOADED]
+    groups: dict[str, list[Lesson]] = {"all": fresh}
+    for lesson in fresh:
+        groups.setdefault(specialty[lesson.prompt.case_id], []).append(lesson)
+    return groups
+
+
+def expert_loads(model: Any, codec: Codec, groups: Mapping[str, Sequence[Lesson]]) -> dict[str, dict[str, list[float]]]:
+    """Share of the choices each expert gets on whole lessons, by group (specialty, and all), then by layer."""
     import torch
 
-    groups: dict[str, list[Case]] = {"all": list(cases)}
-    for case in cases:
-        groups.setdefault(case.specialty, []).append(case)
     found = {}
-    for name, members in groups.items():
+    for name, lessons in groups.items():
         watch = Balance(model, 0.0)
-        prompts = [codec.encode_prompt(render(case, chosen.examine.template).messages) for case in members[:120]]
         with torch.inference_mode():
-            for ids in prompts:
-                model(input_ids=torch.tensor([ids], device=model.device), use_cache=False)
+            for example in examples(lessons, codec):
+                model(input_ids=torch.tensor([example.ids], device=model.device), use_cache=False)
         found[name] = {layer: [round(share, 4) for share in shares] for layer, shares in watch.loads().items()}
         watch.close()
     return found

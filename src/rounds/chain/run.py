@@ -23,6 +23,7 @@ from rounds.chain import judge, learn, prepare
 from rounds.chain.speed import make_speed
 from rounds.chain.stage import Stage, Work, cores, fresh, make
 from rounds.exam.compare import exit_code
+from rounds.knowledge.base import DATA as KNOWLEDGE
 from rounds.model import checkpoint
 from rounds.progress import bar
 from rounds.records import Figures, Step, UserError
@@ -60,7 +61,7 @@ def _call(work: Any, chosen: recipe.Recipe, given: Work) -> Figures:
 def _making(chosen: recipe.Recipe) -> list[Stage]:
     stage = partial(_stage, chosen)
     # What lies outside the run is an input by its content: a changed file is noticed.
-    own = {"file": Path(chosen.cases.file)} if chosen.cases.file is not None else {}
+    own = {"file": Path(chosen.cases.file)} if chosen.cases.file is not None else {"knowledge": KNOWLEDGE}
     found = [replace(stage("cases", "cases", (), ["cases"], prepare.make_cases), more=own)]
     made_here = chosen.student.backbone is not None or chosen.teacher.backbone is not None
     if made_here:
@@ -75,7 +76,7 @@ def _making(chosen: recipe.Recipe) -> list[Stage]:
     traced = []
     if chosen.teacher.backbone is not None:
         arc = ("teacher/pretrained", "teacher/taught", "teacher/reasoned")
-        found.append(stage(arc[0], "teach", roots, [*teacher, "pretrain"], prepare.make_teacher_pretrained))
+        found.append(stage(arc[0], "teach", roots, teacher, prepare.make_teacher_pretrained))
         found.append(stage(arc[1], "teach", ["cases", arc[0]], teacher, prepare.make_teacher_taught))
         found.append(stage(arc[2], "teach", ["cases", arc[1]], [*teacher, "grpo"], prepare.make_teacher_reasoned))
         found.append(stage("teacher/speed", "teach", [arc[2]], teacher, make_speed))

@@ -203,7 +203,7 @@ def of_backbone(backbone: recipe.Backbone, vocabulary: int) -> Shape:
         backbone.width,
         backbone.layers,
         backbone.heads,
-        backbone.heads // 2 if backbone.heads % 2 == 0 else backbone.heads,
+        backbone.shared_heads,
         head,
         backbone.feed_forward,
         vocabulary,
@@ -214,7 +214,6 @@ def of_backbone(backbone: recipe.Backbone, vocabulary: int) -> Shape:
         return plain
     return replace(
         plain,
-        kv_heads=backbone.heads,
         experts=backbone.experts,
         experts_per_token=backbone.experts_per_token,
         expert_width=backbone.expert_width,

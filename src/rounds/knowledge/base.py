@@ -68,6 +68,8 @@ class Finding(Record):
     age: tuple[float, float] = (0, 100)
     """Years in which it can occur at all."""
     measure: Measure | None = None
+    red_flag: bool = False
+    """It calls for action at once whatever the diagnosis turns out to be: a page that states it must name it."""
 
     @property
     def name(self) -> str:
@@ -101,7 +103,7 @@ class Condition(Record):
     findings: Mapping[str, float]
     """Finding id to its chance given the condition."""
     red_flags: tuple[str, ...] = Field(min_length=1)
-    """Findings of this condition that call for action at once."""
+    """Findings of this condition that call for action at once in it."""
     must_not_miss: tuple[Neighbour, ...] = Field(min_length=1)
     first_test: str
     first_treatment: str

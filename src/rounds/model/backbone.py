@@ -19,8 +19,7 @@ def build(
 ) -> Any:
     """A randomly initialised `PreTrainedModel`, float32, attention by SDPA, experts run one by one (eager).
 
-    `vocabulary` is the number of rows of the embedding (`Codec.size`). Two query heads share one key-value head where
-    the number of heads is even (qwen2, llama). The same seed gives the same weights.
+    `vocabulary` is the number of rows of the embedding (`Codec.size`). The same seed gives the same weights.
 
     Raises:
         UserError: the width does not divide into heads of even size, or more experts a token than there are.
@@ -63,13 +62,12 @@ def _config(backbone: Backbone, vocabulary: int) -> Any:
     }
     head = backbone.width // backbone.heads
     if backbone.structure != "deepseek_v3":
-        shared = max(1, backbone.heads // 2) if backbone.heads % 2 == 0 else backbone.heads
         kind = Qwen2Config if backbone.structure == "qwen2" else LlamaConfig
-        return kind(**common, num_key_value_heads=shared)
+        return kind(**common, num_key_value_heads=backbone.shared_heads)
     rope = max(2, head // 2 // 2 * 2)
     return DeepseekV3Config(
         **common,
-        num_key_value_heads=backbone.heads,
+        num_key_value_heads=backbone.shared_heads,
         moe_intermediate_size=backbone.expert_width,
         n_routed_experts=backbone.experts,
         num_experts_per_tok=backbone.experts_per_token,

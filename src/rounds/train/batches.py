@@ -20,6 +20,8 @@ class Example:
 
     ids: tuple[int, ...]
     start: int = 0
+    reply: int = 0
+    """Where the answer after the thinking begins: what it already names is not to be named again."""
 
 
 def batches(examples: Sequence[Example], size: int, steps: int, random: Random) -> Iterator[list[Example]]:

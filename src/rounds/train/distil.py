@@ -13,9 +13,10 @@ from typing import Any
 
 from rounds import recipe
 from rounds.model import checkpoint
+from rounds.model.tokenizer import Codec
 from rounds.records import UserError
 from rounds.train.batches import Example
-from rounds.train.pretrain import Trained
+from rounds.train.pretrain import Trained, pretrain
 from rounds.train.sft import sft
 
 ATTENTION = {
@@ -43,14 +44,14 @@ def distil(
     if settings.token_level:
         raise UserError("distil.token_level is true but only traces are learnt in this version; set it to false.")
     model = checkpoint.load(student)
-    if settings.method == "full":
-        return sft(model, lessons, settings, tokenizer=tokenizer_of(student), seed=seed, scratch=scratch)
-    if settings.lora.embeddings and model.config.tie_word_embeddings:
+    if settings.no_repeat:
+        return model, _own_loop(model, student, lessons, settings, seed)
+    full = settings.method == "full"
+    if not full and settings.lora.embeddings and model.config.tie_word_embeddings:
         raise UserError(
             f"{student}: embeddings and head are one matrix, and training both beside an adapter would part them; "
             "set distil.lora.embeddings to false."
         )
-    adapter = lora_config(settings.lora, str(model.config.model_type))
     return sft(
         model,
         lessons,
@@ -58,9 +59,20 @@ def distil(
         tokenizer=tokenizer_of(student),
         seed=seed,
         scratch=scratch,
-        adapter=adapter,
-        muon=False,
+        adapter=None if full else lora_config(settings.lora, str(model.config.model_type)),
+        muon=full and settings.muon,
     )
+
+
+def _own_loop(model: Any, student: Path, lessons: Sequence[Example], settings: recipe.Distil, seed: int) -> Trained:
+    # The penalty on repeated names is no loss of TRL's.
+    if settings.method != "full":
+        raise UserError(
+            f"distil.no_repeat is {settings.no_repeat:g} but distil.method is '{settings.method}'; "
+            "set no_repeat to 0 or the method to 'full'."
+        )
+    pad = Codec.load(student).pad_id
+    return pretrain(model, lessons, settings, pad=pad, seed=seed, muon=settings.muon, no_repeat=settings.no_repeat)
 
 
 def lora_config(settings: recipe.Lora, structure: str) -> Any:

@@ -17,16 +17,17 @@ def examples(lessons: Iterable[Lesson], codec: Codec) -> list[Example]:
     for lesson in lessons:
         prompt = codec.encode_prompt(lesson.prompt.messages)
         completion = codec.encode_completion(lesson.thinking, lesson.reply)
-        made.append(Example((*prompt, *completion), len(prompt)))
+        thought = completion.index(codec.end_think_id) + 1 if codec.end_think_id in completion else 0
+        made.append(Example((*prompt, *completion), len(prompt), len(prompt) + thought))
     return made
 
 
 def text_examples(texts: Sequence[str], codec: Codec) -> list[Example]:
-    """One example a text; the loss is on all of it but its first token."""
+    """One example a text; the loss is on all of it but its first token, and none of it is a reply."""
     made = []
     for text in texts:
         ids = codec.encode_text(text)
-        made.append(Example((*ids, codec.eos_ids[0]), 1))
+        made.append(Example((*ids, codec.eos_ids[0]), 1, len(ids) + 1))
     return made
 
 

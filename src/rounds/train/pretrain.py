@@ -65,7 +65,8 @@ def pretrain(
             for group, rate in zip(walker.param_groups, full, strict=True):
                 group["lr"] = rate * share
             inputs = tensors(batch, pad)
-            loss = labelled_loss(model, inputs, no_repeat)
+            replies = torch.tensor([example.reply for example in batch])
+            loss = labelled_loss(model, inputs, replies, no_repeat)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             walker.step()
@@ -84,29 +85,46 @@ def pretrain(
     return Trained(steps, steps * settings.batch, tokens, sum(last) / len(last), time.monotonic() - started)
 
 
-def labelled_loss(model: Any, inputs: dict[str, Any], repeats: float = 0.0) -> Any:
+def labelled_loss(model: Any, inputs: dict[str, Any], replies: Any, repeats: float = 0.0) -> Any:
     """Mean cross-entropy over the labelled tokens; the head runs on those alone, a third of a case.
 
-    `repeats` weighs a penalty on the chance of tokens the completion already holds (unlikelihood training, arXiv
+    `repeats` weighs a penalty on the chance of tokens the reply already holds (unlikelihood training, arXiv
     1908.04319): five diagnoses must be five, and the tail of a differential is too even for likelihood to say so.
+    `replies`, shape (examples,), is where each reply begins: what was thought before may be named again.
     """
     import torch
 
     hidden = model.model(inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)[0]
     labels = inputs["labels"][:, 1:]
     chosen = labels != IGNORED
-    logits, targets = model.lm_head(hidden[:, :-1][chosen]), labels[chosen]
-    loss = torch.nn.functional.cross_entropy(logits, targets)
-    if repeats:
-        rows, columns = chosen.nonzero(as_tuple=True)
-        earlier = (rows[:, None] == rows[None, :]) & (columns[:, None] > columns[None, :])
-        here, there = earlier.nonzero(as_tuple=True)
-        held = torch.zeros_like(logits, dtype=torch.bool)
-        held[here, targets[there]] = True
-        held[torch.arange(len(targets)), targets] = False
-        chance = logits.softmax(-1).clamp(max=0.999)
-        loss = loss - repeats * (torch.log1p(-chance) * held).sum(-1).mean()
-    return loss
+    targets = labels[chosen]
+    chances = model.lm_head(hidden[:, :-1][chosen]).log_softmax(-1)
+    places = torch.arange(len(targets), device=targets.device)
+    if not repeats:
+        return -chances[places, targets].mean()
+    held, names = already_named(chosen, targets, replies)
+    # One look-up for both: each costs a pass over a matrix of labels by vocabulary on the way back.
+    looked_up = chances[torch.cat((places, held)), torch.cat((targets, names))]
+    right, repeated = looked_up[: len(places)], looked_up[len(places) :]
+    return -right.mean() - repeats * torch.log1p(-repeated.exp().clamp(max=0.999)).sum() / len(targets)
+
+
+def already_named(chosen: Any, targets: Any, replies: Any) -> tuple[Any, Any]:
+    """Each labelled place with each token its reply holds before it, once, its own target left out.
+
+    chosen: (examples, columns), where labels are; targets: (labels,), in that order; replies: (examples,). Both
+    results have one entry a pair: the place among the labels, and the token.
+    """
+    import torch
+
+    rows, columns = chosen.nonzero(as_tuple=True)
+    # Column k predicts token k + 1, so a reply that begins at token r is predicted from column r - 1 on.
+    replying = columns >= replies[rows] - 1
+    earlier = (rows[:, None] == rows[None, :]) & (columns[:, None] > columns[None, :]) & replying[None, :]
+    here, there = (earlier & (targets[:, None] != targets[None, :])).nonzero(as_tuple=True)
+    size = int(targets.max()) + 1
+    pairs = torch.unique(here * size + targets[there])
+    return pairs // size, pairs % size
 
 
 def step_count(examples: int, settings: Optimiser) -> int:

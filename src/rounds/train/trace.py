@@ -41,6 +41,10 @@ class Collected:
     accepted: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     """Rejections by first reason."""
+    claims: int = 0
+    """Claims of all answers' reasoning that could be checked."""
+    errors: int = 0
+    """Those that do not hold."""
 
     def acceptance(self) -> dict[str, float]:
         """Share of answers kept, by cell."""
@@ -84,6 +88,9 @@ def _verify(asked: Sequence[Case], ask: Ask, marker: Marker, found: Collected) -
         case = by_id[trace.prompt.case_id]
         grade = marker.mark(case, trace)
         found.asked[cell(case)] += 1
+        if grade.steps is not None:
+            found.claims += grade.steps.claims
+            found.errors += grade.steps.errors
         reasons = faults(case, grade)
         if trace.finish != "stop":
             reasons = ("cut off", *reasons)
