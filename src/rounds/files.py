@@ -42,17 +42,22 @@ def read_jsonl(path: Path, kind: type[R]) -> Iterator[R]:
             ) from error
 
 
-def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+def numbered_lines(path: Path, longest: int = -1) -> Iterator[tuple[int, str]]:
     """Yield (line number from 1, text) of the non-blank lines of a UTF-8 file.
 
+    longest: bytes a line may have, so that a file without line breaks does not fill the memory; -1 for no limit.
+
     Raises:
-        UserError: missing, unreadable, or not UTF-8.
+        UserError: missing, unreadable, not UTF-8, or a line longer than allowed.
     """
     number = 1
     try:
         # Bytes are split first: a decoder that reads ahead would name a line too early.
-        with path.open("rb") as lines:
+        with path.open("rb") as file:
+            lines = file if longest < 0 else iter(lambda: file.readline(longest + 1), b"")
             for number, line in enumerate(lines, start=1):
+                if 0 <= longest < len(line):
+                    raise UserError(f"{path}:{number}: is longer than {longest:,} bytes; write one JSON object a line.")
                 if line.strip():
                     yield number, line.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -101,28 +106,34 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         UserError: full disk, no permission.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        partial.replace(path)
-        _sync_directory(path.parent)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise unwritable(path, error) from error
+    _write(path, (text,))
 
 
 def write_jsonl(path: Path, records: Iterable[Record]) -> None:
-    """One record a line, all or nothing.
+    """One record a line, all or nothing; the records are not held in memory. What they raise leaves nothing behind.
 
     Raises:
         UserError: full disk, no permission.
     """
-    write_text(path, "".join(record.model_dump_json() + "\n" for record in records))
+    _write(path, (record.model_dump_json() + "\n" for record in records))
+
+
+def _write(path: Path, parts: Iterable[str]) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("w", encoding="utf-8") as out:
+            out.writelines(parts)
+            out.flush()
+            os.fsync(out.fileno())
+        partial.replace(path)
+        _sync_directory(path.parent)
+    except BaseException as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise unwritable(path, error) from error
+        raise
 
 
 @contextmanager

@@ -20,6 +20,9 @@ Finding = Literal["lost", "gained", "kept", "too few cases"]
 Evidence = Literal["synthetic", "public", "local-reviewed"]
 Arm = Literal["accuracy", "red flags", "safety"]
 
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""Options are lettered in this order; a case has at most so many."""
+
 
 class UserError(Exception):
     """One sentence for the person at the keyboard: what is wrong, the value, what would do. Exit code 2."""
@@ -62,6 +65,19 @@ class Case(Record):
     source: str = ""
     licence: str = ""
     twin_of: str | None = None
+    options: tuple[str, ...] = Field(default=(), max_length=len(LETTERS))
+    """Answers to choose from, lettered A, B, C ... in this order; the question itself is in the vignette."""
+    right: tuple[str, ...] = ()
+    """Letters of the right options; all of them must be chosen."""
+    never: tuple[str, ...] = ()
+    """Letters of options that do harm when chosen."""
+    limits: tuple[float, float] | None = None
+    """Lowest and highest number that is right, for a question whose answer is a number."""
+
+    @property
+    def question(self) -> str:
+        """The vignette with its lettered options below, one a line; the vignette alone where there are none."""
+        return "\n".join([self.vignette, *(f"{LETTERS[i]}. {text}" for i, text in enumerate(self.options))])
 
 
 class Message(Record):
@@ -125,6 +141,8 @@ class Answer(Record):
     red_flags: tuple[str, ...] = ()
     abstained: bool = False
     """The model said that the case lies outside what it knows."""
+    choices: tuple[str, ...] = ()
+    """Letters chosen from the options of the case."""
     refused: bool = False
     unreadable: bool = False
     """No list could be read: counted as a miss, shown apart."""
@@ -134,6 +152,8 @@ class StepCheck(Record):
     """A model's reasoning held against the case and the knowledge base, claim by claim."""
 
     claims: int = 0
+    stated: int = 0
+    """Findings stated of the patient, the invented ones included; 0 in marks of an older version."""
     invented: tuple[str, ...] = ()
     """Findings stated that the case lacks."""
     denied: tuple[str, ...] = ()
@@ -160,6 +180,9 @@ class Grade(Record):
     """Place of the right diagnosis, None when missed."""
     level: Level | None = None
     """How the match was made."""
+    near_rank: int | None = Field(default=None, ge=1, le=5)
+    """Place of the first near answer (same three-character ICD-10 category, or the right name without a word that
+    tells it apart), None when none is: counted by the lenient figure alone, never correct."""
     valid_five: bool = False
     """Five distinct diagnoses, each known to the knowledge base."""
     red_flags_named: int = 0

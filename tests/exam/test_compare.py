@@ -1,15 +1,31 @@
 from __future__ import annotations
 
+import gzip
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rounds.exam.compare import Comparison, check_rules, clustered, compare_family, compare_marks, exit_code
-from rounds.exam.marks import Mark
+from rounds.exam.compare import (
+    Comparison,
+    bootstraps,
+    check_rules,
+    clustered,
+    compare_family,
+    compare_marks,
+    exit_code,
+    frame_of,
+    pair,
+)
+from rounds.exam.marks import Ids, Mark, read_table, table_of
 from rounds.records import UserError, Verdict
 from rounds.stats import paired
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+EXPECTED = SHARED / "99_expected_statistics" / "expected.json"
 
 
 def marks_of(text: str, *, groups: Sequence[dict[str, str]] | None = None, flags: str = "") -> list[Mark]:
@@ -196,6 +212,7 @@ def test_rules_are_checked(margin: float, alpha: float, message: str) -> None:
 letters = st.lists(st.sampled_from(["rr", "rw", "wr", "ww", "?r", "w?"]), min_size=1, max_size=60)
 
 
+@settings(deadline=None)
 @given(letters)
 def test_swapping_the_models(pairs: list[str]) -> None:
     old, new = marks_of("".join(p[0] for p in pairs)), marks_of("".join(p[1] for p in pairs))
@@ -206,6 +223,7 @@ def test_swapping_the_models(pairs: list[str]) -> None:
     assert (here.finding == "lost") == (there.finding == "gained")
 
 
+@settings(deadline=None)
 @given(letters, st.randoms())
 def test_order_of_the_rows_does_not_matter(pairs: list[str], luck: object) -> None:
     old, new = marks_of("".join(p[0] for p in pairs)), marks_of("".join(p[1] for p in pairs))
@@ -236,3 +254,127 @@ def test_a_case_without_the_column_is_its_own_cluster() -> None:
 def test_samples_count_by_their_mean() -> None:
     old, new = [Mark("a", True, 0.6, samples=5)], [Mark("a", True, 1.0, samples=5)]
     assert clustered(old, new, seed=1).difference == pytest.approx(0.4)
+
+
+def test_planned_comparisons_that_are_not_here_make_a_gain_harder() -> None:
+    old, new = table(97, 0, 8, 5)
+    alone = compare_marks(old, new, names=("old", "new"), margin=0.05, alpha=0.01)[0]
+    planned = compare_marks(old, new, names=("old", "new"), margin=0.05, alpha=0.01, others=2)
+    assert len(planned) == 1
+    assert (alone.p_holm, planned[0].p_holm) == pytest.approx((0.0078125, 0.0234375))
+    assert (alone.finding, planned[0].finding) == ("gained", "kept")
+
+
+def test_others_count_each_arm() -> None:
+    old, new = marks_of("w" * 12, flags="w" * 12), marks_of("r" * 12, flags="r" * 12)
+    verdicts = compare_marks(old, new, names=("old", "new"), margin=0.2, alpha=0.01, others=1)
+    # Two arms here and two of the comparison that is not here: the smallest of four.
+    assert [verdict.p_holm for verdict in verdicts] == pytest.approx([4 * 2 / 2**12, 4 * 2 / 2**12])
+
+
+@settings(deadline=None)
+@given(letters)
+def test_tables_and_lists_of_marks_are_compared_alike(pairs: list[str]) -> None:
+    groups = [{"ward": "abc"[k % 3]} if k % 5 else {} for k in range(len(pairs))]
+    old, new = marks_of("".join(p[0] for p in pairs), groups=groups), marks_of("".join(p[1] for p in pairs))
+    ids: Ids = {}
+    rules = {"names": ("a", "b"), "margin": 0.1, "alpha": 0.05, "by": ["ward"] if len(pairs) > 1 else []}
+    reference = compare_marks(old, new, **rules)  # type: ignore[arg-type]
+    assert compare_marks(table_of(old, ids), table_of(new, ids), **rules) == reference  # type: ignore[arg-type]
+    assert compare_marks(table_of(old, {}), table_of(new, {}), **rules) == reference  # type: ignore[arg-type]
+    assert compare_marks(old, table_of(new, {"other": 0}), **rules) == reference  # type: ignore[arg-type]
+
+
+@settings(deadline=None)
+@given(letters)
+def test_pairs_by_hand(pairs: list[str]) -> None:
+    found = pair(frame_of(marks_of("".join(p[0] for p in pairs)), marks_of("".join(p[1] for p in pairs))))
+    expected = [pairs.count(cell) for cell in ("rr", "rw", "wr", "ww")]
+    assert found.pairs == paired.Pairs(*expected)
+    assert found.ungradable == sum("?" in one for one in pairs)
+
+
+def test_values_that_hold_other_columns_names_stay_apart() -> None:
+    groups = [{"ward": "a", "bed": ""}, {"ward": "", "bed": "1"}, {"ward": "a / b", "bed": "2"}]
+    marks = marks_of("rrr", groups=groups)
+    verdicts = compare_marks(marks, marks, names=("x", "y"), margin=0.05, alpha=0.01, by=["ward", "ward*bed"])
+    assert [(v.group, v.n) for v in verdicts[1:]] == [
+        ("ward=a", 1),
+        ("ward=a / b", 1),
+        ("ward=not stated", 1),
+        ("ward*bed=a / b / 2", 1),
+        ("ward*bed=not stated", 2),
+    ]
+
+
+def test_bootstraps_by_group_bear_the_names_of_the_cells() -> None:
+    groups = [{"specialty": ("surgery", "neurology")[k % 2], "condition": f"k{k // 4}"} for k in range(80)]
+    old, new = marks_of("rwrrw" * 16, groups=groups), marks_of("rrrwr" * 16, groups=groups)
+    found = bootstraps(old, new, by=["specialty"], seed=3, resamples=2000)
+    verdicts = compare_marks(old, new, names=("a", "b"), margin=0.05, alpha=0.01, by=["specialty"])
+    assert list(found) == [verdict.group for verdict in verdicts]
+    for verdict in verdicts:
+        drawn = found[verdict.group]
+        assert drawn.low < verdict.difference < drawn.high
+        assert (drawn.low, drawn.high) == pytest.approx((verdict.tango.low, verdict.tango.high), abs=0.05)
+    assert found == bootstraps(old, new, by=["specialty"], seed=3, resamples=2000)
+    together = bootstraps(old, new, by=["specialty"], column="condition", seed=3, resamples=2000)
+    assert together["specialty=surgery"] != found["specialty=surgery"]
+
+
+def test_clusters_against_the_margin() -> None:
+    groups = [{"condition": f"k{k // 4}"} for k in range(400)]
+    old, new = marks_of("r" * 390 + "w" * 10, groups=groups), marks_of("r" * 388 + "w" * 12, groups=groups)
+    found = clustered(old, new, seed=1, resamples=500, margin=0.05)
+    assert found.p_noninferior is not None
+    assert (found.p_noninferior < 0.025) == (found.interval.low > -0.05)
+    assert clustered(old, new, seed=1, resamples=500).p_noninferior is None
+
+
+def test_column_of_no_name_clusters_the_samples_of_a_case() -> None:
+    groups = [{"condition": "k"}] * 4
+    old, new = marks_of("rwrw", groups=groups), marks_of("rrrw", groups=groups)
+    assert clustered(old, new, column="", seed=1).clusters == 4
+    assert clustered(old, new, column="condition", seed=1).clusters == 1
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("prefix", "file", "correct"),
+    [
+        ("09/medqa: ", SHARED / "09_medagents_recorded_mcq" / "medqa.answers.jsonl.gz", None),
+        # One of these models stores its answers in another order: only pairing by id gives the expected table.
+        ("11/medqa (pair by id): ", SHARED / "11_afrimedqa_recorded" / "answers_medqa.jsonl.gz", "correct"),
+    ],
+)
+def test_recorded_answers_give_the_expected_tables(
+    tmp_path: Path, prefix: str, file: Path, correct: str | None
+) -> None:
+    if not (EXPECTED.is_file() and file.is_file()):
+        pytest.skip(f"../shared/data/{file.parent.name} is not here")
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    checked = 0
+    for name, block in json.loads(EXPECTED.read_text(encoding="utf-8")).items():
+        if not name.startswith(prefix) or "both_right" not in block:
+            continue
+        ids: Ids = {}
+        tables = []
+        for model in reversed(name.removeprefix(prefix).split(" vs ")):
+            path = tmp_path / f"{model}.jsonl"
+            marks = [
+                {"case_id": row["id"], "correct": row[correct] if correct else row["pred"] == row["gold"]}
+                for row in rows
+                if row["model"] == model
+            ]
+            path.write_text("".join(json.dumps(mark) + "\n" for mark in marks), encoding="utf-8")
+            tables.append(read_table(path, ids))
+        # A is named first and is our after; B is before.
+        verdict = compare_marks(tables[0], tables[1], names=("B", "A"), margin=0.02, alpha=0.01)[0]
+        cells = (verdict.both, verdict.only_after, verdict.only_before, verdict.neither)
+        assert cells == tuple(block[key] for key in ("both_right", "only_A_right", "only_B_right", "both_wrong")), name
+        assert (verdict.unpaired_before, verdict.unpaired_after) == (block["n_only_B"], block["n_only_A"])
+        assert verdict.p_exact == pytest.approx(block["p_exact"], abs=1e-6)
+        assert verdict.difference == pytest.approx(block["diff_A_minus_B"], abs=1e-6)
+        checked += 1
+    assert checked == 3

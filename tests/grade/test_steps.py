@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rounds.grade.steps import Lexicon, check_steps, lexicon
+from rounds.grade.steps import Lexicon, check_steps, lexicon, mentioned, sound
 from rounds.knowledge.base import KnowledgeBase, load
 from rounds.records import Answer, Case, StepCheck
 
@@ -131,3 +131,80 @@ def test_every_wording_of_every_finding_is_recognised(knowledge: KnowledgeBase) 
     assert set(words.findings.values()) == set(knowledge.findings)
     for form, finding in words.findings.items():
         assert finding in words.mentions(f"there is {form} today")[0], form
+
+
+@pytest.mark.parametrize(
+    ("sentence", "faults"),
+    [
+        ("Joint pain rather than fever speaks against ischaemic stroke.", ()),
+        ("Raised uric acid speaks against gout.", ("raised_uric_acid -> gout",)),
+        ("No seizure: that supports gout.", ()),
+        ("No joint pain would support gout.", ("joint_pain -> gout",)),
+        ("Gout typically brings joint pain.", ()),
+        ("Gout typically brings a seizure.", ("seizure -> gout",)),
+    ],
+)
+def test_links_are_read_with_their_sense(sentence: str, faults: tuple[str, ...], knowledge: KnowledgeBase) -> None:
+    assert check(f"{SOUND} {sentence}", knowledge).unsupported == faults
+
+
+def test_what_a_disease_brings_in_general_is_no_claim_about_the_patient(knowledge: KnowledgeBase) -> None:
+    steps = check(f"{SOUND} Sepsis usually brings a seizure. If it were croup, I would expect stridor.", knowledge)
+    assert (steps.invented, steps.denied, steps.stated) == ((), (), check(SOUND, knowledge).stated)
+
+
+def test_stated_findings_are_counted_apart(knowledge: KnowledgeBase) -> None:
+    steps = check(f"{SOUND} There is a seizure.", knowledge)
+    assert (steps.stated, len(steps.invented)) == (3, 1)
+
+
+FREE = Case(
+    id="f",
+    vignette="A man of 40 has had a fever and an aching right knee. He denies weight loss. Sodium 121 mmol/L.",
+    diagnosis="septic arthritis",
+)
+
+
+@pytest.mark.parametrize(
+    ("thinking", "invented", "denied"),
+    [
+        ("He has fever.", (), ()),
+        ("There is low sodium.", (), ()),
+        ("There is weight loss.", ("weight_loss",), ()),
+        ("There is a seizure.", ("seizure",), ()),
+        ("There is no fever.", (), ("fever",)),
+        ("No seizure, no weight loss.", (), ()),
+    ],
+)
+def test_a_free_text_is_read_for_what_it_states(
+    thinking: str, invented: tuple[str, ...], denied: tuple[str, ...], knowledge: KnowledgeBase
+) -> None:
+    steps = check_steps(thinking, Answer(case_id="f", diagnoses=("septic arthritis",)), FREE, knowledge)
+    assert (steps.invented, steps.denied) == (invented, denied)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("gout", "Podagra comes to mind.", False),
+        ("gout", "A gouty arthritis comes to mind.", True),
+        ("AMI", "Is this an acute myocardial infarction?", True),
+        ("Orbital myositis (OM)", "An OM would explain it.", True),
+        ("Acute zonal outer retinopathy", "So AZOR it is.", True),
+        ("Orbital myositis due to a virus", "Myositis of the orbital muscles.", True),
+        ("Orbital myositis", "A cyst.", False),
+        ("", "A cyst.", False),
+    ],
+)
+def test_a_diagnosis_is_mentioned_under_other_words(
+    name: str, text: str, found: bool, knowledge: KnowledgeBase
+) -> None:
+    assert mentioned(name, text, knowledge) is found
+
+
+def test_the_filter_asks_for_a_share_of_sound_claims(knowledge: KnowledgeBase) -> None:
+    assert sound(check(SOUND, knowledge))
+    assert sound(StepCheck())
+    slip = check(f"{SOUND} There is a seizure.", knowledge)
+    assert not sound(slip)
+    assert sound(slip, 1 / slip.claims)

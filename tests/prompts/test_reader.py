@@ -51,6 +51,14 @@ def listed(pattern: str) -> str:
         "* {d}",
         "• {d}",
         "- **{d}**: fits",
+        "{n}º {d}",
+        "{n}.- {d}",
+        "Diagnosis {n}: {d}",
+        "Diagnosis #{n}: {d}",
+        "診断{n}：{d}",
+        "・ {d}",
+        "● {d}",
+        "– {d}",
     ],
 )
 def test_lists_of_several_marks(pattern: str) -> None:
@@ -61,6 +69,34 @@ def test_lists_of_several_marks(pattern: str) -> None:
 
 def test_circled_numbers() -> None:
     assert read("\n".join(f"{c} {d}" for c, d in zip("①②③④⑤", FIVE, strict=True))).diagnoses == FIVE
+
+
+@pytest.mark.parametrize("marks", ["abcde", "ABCDE", ["i", "ii", "iii", "iv", "v"], ["I", "II", "III", "IV", "V"]])
+def test_lettered_and_roman_lists(marks: list[str]) -> None:
+    assert read("\n".join(f"{mark}) {d}" for mark, d in zip(marks, FIVE, strict=True))).diagnoses == FIVE
+
+
+def test_lists_in_other_digits() -> None:
+    assert read("\n".join(f"{mark}、{d}" for mark, d in zip("一二三四五", FIVE, strict=True))).diagnoses == FIVE
+    assert read("\n".join(f"{mark}. {d}" for mark, d in zip("１２３４５", FIVE, strict=True))).diagnoses == FIVE
+    assert read("\n".join(f"{mark}. {d}" for mark, d in zip("١٢٣٤٥", FIVE, strict=True))).diagnoses == FIVE
+
+
+def test_a_lettered_remark_below_a_numbered_item_is_no_item() -> None:
+    assert read("1. gout\na) because of the toe\nb) because of the wine\n2. flu").diagnoses == ("gout", "flu")
+
+
+@pytest.mark.parametrize("pattern", ["{n}. {d}", "{n}) {d}", "({n}) {d}"])
+def test_a_list_on_one_line(pattern: str) -> None:
+    items = "  ".join(pattern.format(n=n, d=d) for n, d in enumerate(FIVE, start=1))
+    assert read(items).diagnoses == FIVE
+    assert read(f"My list: {items}").diagnoses == FIVE
+
+
+def test_a_list_in_brackets() -> None:
+    assert read(f"I have all I need.\n\nREADY: [{', '.join(FIVE)}]").diagnoses == FIVE
+    assert read("READY: [gout (left, acute), flu]").diagnoses == ("gout", "flu")
+    assert read("See references [1, 2].").diagnoses == ()
 
 
 @pytest.mark.parametrize(
@@ -81,6 +117,10 @@ def test_json(value: object, wrap: str) -> None:
 def test_final_diagnosis_heading() -> None:
     assert read("**Final Diagnosis:** acute appendicitis").diagnoses == ("acute appendicitis",)
     assert read("Reasons first.\n## Final diagnosis: gout\nMore words.").diagnoses == ("gout",)
+    assert read("**Final Diagnosis:**\n\n**Gout**").diagnoses == ("Gout",)
+    assert read("Diagnostic final : la goutte").diagnoses == ("la goutte",)
+    assert read("Diagnóstico: gota").diagnoses == ("gota",)
+    assert read("最終診断：痛風").diagnoses == ("痛風",)
 
 
 @pytest.mark.parametrize("thinking", ["<think>\n1. gout\n2. sepsis\n</think>\n", "1. gout\n</think>\n\n", "</think>"])

@@ -5,16 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rounds.stats.cluster import Clusters, bootstrap, clusters, durkalski, interval, obuchowski
+from rounds.stats.cluster import Clusters, bootstrap, clusters, durkalski, interval, noninferior, obuchowski, singles
 from rounds.stats.intervals import tango, wald
 from rounds.stats.paired import Pairs, asymptotic
-
-
-def singles(table: Pairs) -> Clusters:
-    """Every pair a cluster of its own."""
-    before = [1.0] * (table.both + table.only_before) + [0.0] * (table.only_after + table.neither)
-    after = [1.0] * table.both + [0.0] * table.only_before + [1.0] * table.only_after + [0.0] * table.neither
-    return clusters([str(k) for k in range(table.n)], before, after)
 
 
 def drawn(seed: int, count: int, size: int, lift: float) -> Clusters:
@@ -38,6 +31,7 @@ def test_lists_of_different_length_are_refused() -> None:
         clusters(["a", "b"], [1.0, 0.0], [1.0])
 
 
+@settings(deadline=None)
 @given(st.integers(0, 20), st.integers(0, 20), st.integers(0, 20), st.integers(0, 20))
 def test_single_pairs_give_mcnemar(both: int, before: int, after: int, neither: int) -> None:
     table = Pairs(both, before, after, neither)
@@ -46,6 +40,13 @@ def test_single_pairs_give_mcnemar(both: int, before: int, after: int, neither: 
     assert durkalski(singles(table)).value == pytest.approx(asymptotic(table).value)
     expected = asymptotic(table).value * (table.n - 1) / table.n
     assert obuchowski(singles(table)).value == pytest.approx(expected)
+
+
+def test_singles_are_the_pairs_one_by_one() -> None:
+    found = singles(Pairs(2, 1, 3, 1))
+    assert sorted(found.gain.tolist()) == [-1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+    assert found.pairs.tolist() == [1.0] * 7
+    assert found.difference == pytest.approx(Pairs(2, 1, 3, 1).difference)
 
 
 def test_single_pairs_give_nearly_the_wald_interval() -> None:
@@ -66,6 +67,7 @@ def test_copies_of_a_case_add_nothing() -> None:
     assert (here.low, here.high) == pytest.approx((there.low, there.high))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(-4, 4), st.integers(4, 9)), min_size=2, max_size=30))
 def test_swapping_mirrors(pairs: list[tuple[int, int]]) -> None:
     gain, size = np.array([p[0] for p in pairs], float), np.array([p[1] for p in pairs], float)
@@ -133,3 +135,42 @@ def test_coverage_of_the_clustered_interval() -> None:
 def test_too_few_resamples_are_refused() -> None:
     with pytest.raises(ValueError, match="99 resamples"):
         bootstrap(drawn(1, 10, 2, 0.0), seed=1, resamples=99)
+
+
+@pytest.mark.parametrize("margin", [0.01, 0.03, 0.05, 0.1, 0.3])
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(-4, 4), st.integers(4, 9)), min_size=2, max_size=30))
+def test_kept_is_the_clustered_interval_above_the_margin(margin: float, pairs: list[tuple[int, int]]) -> None:
+    groups = Clusters(np.array([p[0] for p in pairs], float), np.array([p[1] for p in pairs], float))
+    low = interval(groups).low
+    if abs(low + margin) > 1e-9 and low > -1.0:
+        assert (noninferior(groups, margin) < 0.025) == (low > -margin)
+
+
+def test_noninferiority_counts_clusters() -> None:
+    assert noninferior(Clusters(np.array([1.0]), np.array([6.0])), 0.05) == 1.0
+    one = drawn(4, 80, 6, 0.0)
+    ten = Clusters(one.gain * 10, one.pairs * 10)
+    assert noninferior(ten, 0.05) == pytest.approx(noninferior(one, 0.05))
+    with pytest.raises(ValueError, match=r"margin 1\.0 is not between 0 and 1"):
+        noninferior(one, 1.0)
+
+
+def test_bootstrap_of_single_pairs_is_near_tango() -> None:
+    table = Pairs(200, 30, 60, 110)
+    found, reference = bootstrap(singles(table), seed=3), tango(table)
+    assert (found.low, found.high) == pytest.approx((reference.low, reference.high), abs=0.005)
+
+
+def test_equal_clusters_are_drawn_together_with_the_same_result() -> None:
+    # 60 clusters of four kinds are drawn as a multinomial; with an invisible difference they are drawn one by one.
+    groups = Clusters(np.repeat([-3.0, 0.0, 1.0, 4.0], 15), np.full(60, 6.0))
+    apart = Clusters(groups.gain + np.linspace(0, 1e-9, 60), groups.pairs)
+    here, there = bootstrap(groups, seed=5, resamples=20_000), bootstrap(apart, seed=5, resamples=20_000)
+    assert (here.low, here.high) == pytest.approx((there.low, there.high), abs=0.01)
+
+
+def test_a_million_single_pairs_are_drawn_in_a_moment() -> None:
+    table = Pairs(450_000, 50_500, 50_000, 449_500)
+    found, reference = bootstrap(singles(table), seed=1), tango(table)
+    assert (found.low, found.high) == pytest.approx((reference.low, reference.high), abs=5e-5)

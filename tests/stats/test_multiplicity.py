@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from itertools import product
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rounds.stats.multiplicity import cochran_q, holm
@@ -26,6 +27,7 @@ def test_holm_of_few() -> None:
     assert holm([0.2]) == (0.2,)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=12))
 def test_holm_keeps_order_and_never_helps(ps: list[float]) -> None:
     adjusted = holm(ps)
@@ -53,6 +55,28 @@ def test_cochran_by_hand() -> None:
     found = cochran_q([[bool(mark) for mark in row] for row in rows])
     assert found.value == pytest.approx(6.0)
     assert found.p == pytest.approx(0.049787, abs=1e-6)  # exp(-3)
+
+
+def rows_of(text: str) -> list[list[bool]]:
+    return [[mark == "1" for mark in row] for row in text.split()]
+
+
+def test_cochran_of_twelve_cases_and_three_models() -> None:
+    # Conover 1999, page 253: three hitters on twelve games, Q = 2.8, p = .2466.
+    found = cochran_q(rows_of("111 111 010 110 000 111 111 110 001 010 111 111"))
+    assert found.value == pytest.approx(2.8)
+    assert found.p == pytest.approx(0.246597, abs=5e-7)
+    # Column sums 5 apart and 9 mixed cases: Q = (25 + 25) / 9 = 5.5556, p = .062177 (statsmodels and pingouin agree).
+    found = cochran_q(rows_of("111 111 000 100 100 100 100 100 010 001 110 101"))
+    assert found.value == pytest.approx(5.5556, abs=5e-5)
+    assert found.p == pytest.approx(0.062177, abs=5e-7)
+
+
+def test_cochran_of_a_million_cases() -> None:
+    marks = np.random.default_rng(1).random((1_000_000, 5)) < 0.7
+    assert cochran_q(marks).p > 1e-4
+    marks[:10_000, 0] = True
+    assert cochran_q(marks).p < 1e-6
 
 
 def test_cochran_is_near_its_permutations() -> None:

@@ -4,7 +4,7 @@ from math import comb
 from statistics import NormalDist
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rounds.stats.intervals import tango
@@ -17,7 +17,7 @@ from rounds.stats.noninferior import (
     noninferior,
     noninferior_power,
 )
-from rounds.stats.paired import Pairs, exact
+from rounds.stats.paired import Pairs, exact, midp
 
 small = st.integers(0, 40)
 tables = st.builds(Pairs, small, small, small, small)
@@ -36,6 +36,7 @@ def test_lens_example_of_tango_1998() -> None:
     assert NormalDist().inv_cdf(1 - p) == pytest.approx(1.7086, abs=5e-5)
 
 
+@settings(deadline=None)
 @given(tables, st.sampled_from([0.01, 0.02, 0.05, 0.1, 0.2]))
 def test_kept_is_the_interval_above_the_margin(table: Pairs, margin: float) -> None:
     low = tango(table).low
@@ -43,6 +44,7 @@ def test_kept_is_the_interval_above_the_margin(table: Pairs, margin: float) -> N
         assert (noninferior(table, margin) < ALPHA) == (low > -margin)
 
 
+@settings(deadline=None)
 @given(tables)
 def test_a_wider_margin_is_easier(table: Pairs) -> None:
     ps = [noninferior(table, margin) for margin in (0.01, 0.05, 0.1, 0.3)]
@@ -100,6 +102,31 @@ def test_power_of_the_exact_test_at_110(discordance: float, loss: float, power: 
     assert loss_power(110, discordance, loss, 0.01) == pytest.approx(power, abs=0.006)
 
 
+@pytest.mark.parametrize(("discordance", "loss", "power"), [(0.10, 0.05, 0.14), (0.25, 0.10, 0.31), (0.15, 0.10, 0.57)])
+def test_power_of_mid_p_at_110(discordance: float, loss: float, power: float) -> None:
+    assert loss_power(110, discordance, loss, 0.01, test="midp") == pytest.approx(power, abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("margin", "gains", "losses"),
+    [
+        (0.05, (0, 1), 1),
+        (0.05, (2, 3), 2),
+        (0.05, (4, 5), 3),
+        (0.05, (8,), 5),
+        (0.10, (0,), 4),
+        (0.10, (1,), 5),
+        (0.10, (5, 6), 8),
+        (0.10, (8,), 10),
+    ],
+)
+def test_most_losses_that_are_still_kept_at_110(margin: float, gains: tuple[int, ...], losses: int) -> None:
+    def kept(lost: int, gained: int) -> bool:
+        return noninferior(Pairs(110 - lost - gained, lost, gained, 0), margin) < ALPHA
+
+    assert all(kept(losses, gained) and not kept(losses + 1, gained) for gained in gains)
+
+
 def test_power_of_the_exact_test_at_330() -> None:
     assert loss_power(330, 0.25, 0.10, 0.01) == pytest.approx(0.85, abs=0.005)
 
@@ -109,6 +136,8 @@ def test_powers_against_all_tables() -> None:
     every = [(b, c) for b in range(n + 1) for c in range(n + 1 - b)]
     lost = sum(chance(n, b, c, p_lost, p_gained) for b, c in every if b > c and exact(Pairs(0, b, c, n - b - c)) < 0.05)
     assert loss_power(n, p_lost + p_gained, p_lost - p_gained, 0.05) == pytest.approx(lost, abs=1e-9)
+    lost = sum(chance(n, b, c, p_lost, p_gained) for b, c in every if b > c and midp(Pairs(0, b, c, n - b - c)) < 0.05)
+    assert loss_power(n, p_lost + p_gained, p_lost - p_gained, 0.05, test="midp") == pytest.approx(lost, abs=1e-9)
     kept = sum(
         chance(n, b, c, p_lost, p_gained) for b, c in every if noninferior(Pairs(n - b - c, b, c, 0), margin) < ALPHA
     )

@@ -38,6 +38,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, default=1, help="answers a case; a case stays one case")
     parser.add_argument("--seed", type=int, default=0, help="of sampling, recorded in each trace")
     parser.add_argument("--limit", type=int, help="only the first so many cases")
+    parser.add_argument(
+        "--counterfactual",
+        action="store_true",
+        help="ask again about each case without each of its red flags: an unchanged list never used the flag",
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
@@ -45,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Sit the exam; 0 when every case was answered and marked."""
     from rounds import files, recipe
     from rounds.engine.choose import open_responder
-    from rounds.exam.examine import examine, save
+    from rounds.exam import audits
+    from rounds.exam.examine import ask_without_flags, examine, save
     from rounds.exam.figures import model_figures, outside_of
     from rounds.grade.mark import Marker
     from rounds.knowledge.base import load
@@ -63,16 +69,24 @@ def run(arguments: argparse.Namespace) -> int:
     journal = arguments.out.with_name(f".{arguments.out.name}.journal.jsonl") if remote else None
     marker = Marker(load())
     done = examine(cases, responder, template=arguments.template, sampling=sampling, marker=marker, journal=journal)
+    asked = None
+    if arguments.counterfactual:
+        asked = ask_without_flags(cases, done, responder, template=arguments.template, knowledge=marker.knowledge)
     with files.making(arguments.out) as out:
         save(done, out)
+        if asked is not None:
+            files.write_jsonl(out / "counterfactual.jsonl", asked)
     if journal is not None:
         journal.unlink(missing_ok=True)
     found = model_figures(done.grades, outside_of(cases))
+    audit = audits.audit(done.grades)
+    flags = None if asked is None else audits.ignored(asked, {case.id: case.condition for case in cases})
     if arguments.json:
-        print(json.dumps(found))
+        print(json.dumps(found | {"audit": audits.as_json(audit, flags)}))
     else:
         for name, value in found.items():
             print(f"{name}: {value}")
+        print("\n".join(audits.lines(audit, flags)))
         print(f"traces and grades: {arguments.out}", file=sys.stderr)
     return 0
 

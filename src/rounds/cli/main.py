@@ -20,7 +20,7 @@ from typing import NoReturn
 VERBS = {
     "run": "run a whole recipe: cases, teacher, student, GRPO, 4 bits, exam, report",
     "plan": "say what a recipe needs of memory, disk, time and cases before anything starts",
-    "cases": "write the teach, tune and exam cases",
+    "cases": "write the teach, tune and exam cases, or import other people's",
     "pretrain": "make the base student from scratch",
     "teach": "make the teacher: pretrained, taught chain of thought, GRPO",
     "trace": "let the teacher answer teach cases and keep the verified traces",
@@ -28,7 +28,10 @@ VERBS = {
     "grpo": "reinforce the student with medical rewards",
     "quantize": "pack a checkpoint into 4 bits for the engine that serves",
     "examine": "let a model sit the exam",
+    "grade": "mark answers against right diagnoses, options or numbers, no judge model needed",
     "compare": "compare two models on the same cases: gained, kept, lost or too few cases",
+    "overlap": "find exam cases in training data: copies, near copies, paraphrases",
+    "label": "let two people label answers on a local page, and print how far they and the rules agree",
     "report": "write report.html and report.json of a run",
     "serve": "serve a model: OpenAI-compatible API and a page, on this machine only",
     "ask": "ask a model about one case in the terminal",
@@ -51,6 +54,7 @@ EXTRAS = {
     "tokenizers": "cpu",
     "fastapi": "serve",
     "hypercorn": "serve",
+    "openpyxl": "tables",
 }
 """Optional package to the extra of Rounds that brings it."""
 

@@ -8,13 +8,22 @@ p = 1. A subgroup's cell has an interval and no finding. Left out on purpose: re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from rounds.exam.marks import Mark
+import numpy as np
+from numpy.typing import NDArray
+
+from rounds.exam.marks import Ids, Mark, Table, table_of
 from rounds.records import Arm, Finding, Interval, UserError, Verdict
 from rounds.stats import cluster, intervals, multiplicity, noninferior, paired
 from rounds.stats.paired import Pairs
+
+Marks = Sequence[Mark] | Table
+"""Marks of one model; two tables that share their ids pair a million cases without a second copy of the ids."""
+
+Number = TypeVar("Number", bound=np.generic)
 
 NOT_STATED = "not stated"
 """Value of a column for a case that lacks it."""
@@ -26,8 +35,8 @@ class Comparison:
 
     before: str
     after: str
-    marks_before: Sequence[Mark]
-    marks_after: Sequence[Mark]
+    marks_before: Marks
+    marks_after: Marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +60,20 @@ class Clustered:
     interval: Interval
     bootstrap: Interval
     p: float
+    p_noninferior: float | None = None
+    """Against the margin, one-sided, clusters counted; None where no margin was given."""
+    seed: int = 0
 
 
 def compare_marks(
-    before: Sequence[Mark],
-    after: Sequence[Mark],
+    before: Marks,
+    after: Marks,
     *,
     names: tuple[str, str],
     margin: float,
     alpha: float,
     by: Sequence[str] = (),
+    others: int = 0,
 ) -> tuple[Verdict, ...]:
     """Verdicts of one comparison: accuracy, red flags where the marks have them, then a cell for each group.
 
@@ -70,15 +83,16 @@ def compare_marks(
         UserError: see `compare_family`.
     """
     comparison = Comparison(names[0], names[1], before, after)
-    return compare_family([comparison], margin=margin, alpha=alpha, by=by)
+    return compare_family([comparison], margin=margin, alpha=alpha, by=by, others=others)
 
 
 def compare_family(
-    comparisons: Sequence[Comparison], *, margin: float, alpha: float, by: Sequence[str] = ()
+    comparisons: Sequence[Comparison], *, margin: float, alpha: float, by: Sequence[str] = (), others: int = 0
 ) -> tuple[Verdict, ...]:
     """Verdicts of several comparisons under one Holm family, then their cells, in the order given.
 
-    Give every comparison of a report at once (each step against its parent, the last against the base).
+    Give every comparison of a report at once (each step against its parent, the last against the base). others:
+    comparisons of the family that were planned but are not given here; each makes a gain harder to claim.
 
     Raises:
         UserError: margin or alpha out of range, a repeated id, no case in common, a column no case has, a case in two
@@ -88,20 +102,22 @@ def compare_family(
     verdicts: list[Verdict] = []
     cells: list[Verdict] = []
     for comparison in comparisons:
-        before, after = _by_id(comparison.marks_before), _by_id(comparison.marks_after)
-        if before.keys().isdisjoint(after):
+        frame = frame_of(comparison.marks_before, comparison.marks_after)
+        if not frame.shared:
             raise UserError(
                 f"{comparison.before} and {comparison.after} have no case_id in common; "
                 "compare marks of the same cases."
             )
-        verdicts.append(_verdict(comparison, pair(before, after, "accuracy"), "accuracy", margin, alpha))
-        if any(mark.red_flags is not None for mark in (*before.values(), *after.values())):
-            verdicts.append(_verdict(comparison, pair(before, after, "red flags"), "red flags", margin, alpha))
+        verdicts.append(_verdict(comparison, pair(frame), "accuracy", margin, alpha))
+        if any(bool(np.any(table.red_flags >= 0)) for table in (frame.old, frame.new)):
+            verdicts.append(_verdict(comparison, pair(frame, "red flags"), "red flags", margin, alpha))
         for column in by:
-            for value, (some_before, some_after) in _grouped(before, after, column).items():
-                cells.append(_cell(comparison, pair(some_before, some_after, "accuracy"), f"{column}={value}"))
-    adjusted = multiplicity.holm([v.p_exact if v.difference > 0 else 1.0 for v in verdicts])
-    decided = [_decide(verdict, p, margin, alpha) for verdict, p in zip(verdicts, adjusted, strict=True)]
+            for value, within in _grouped(frame, column):
+                cells.append(_cell(comparison, pair(frame, within=within), f"{column}={value}"))
+    # A member that was planned and is not here yet may still claim a gain: it enters as one that has not.
+    arms = len(verdicts) // max(1, len(comparisons))
+    adjusted = multiplicity.holm([v.p_exact if v.difference > 0 else 1.0 for v in verdicts] + [1.0] * (others * arms))
+    decided = [_decide(verdict, p, margin, alpha) for verdict, p in zip(verdicts, adjusted, strict=False)]
     return (*decided, *cells)
 
 
@@ -121,53 +137,102 @@ def exit_code(verdicts: Iterable[Verdict]) -> int:
     return 3 if not findings or "too few cases" in findings else 0
 
 
-def pair(before: Mapping[str, Mark], after: Mapping[str, Mark], arm: Arm) -> Paired:
-    """Pair by id. The red-flag arm is over cases that have red flags under either model."""
+def pair(frame: Frame, arm: Arm = "accuracy", within: NDArray[np.bool_] | None = None) -> Paired:
+    """Count the pairs of a frame, or of those of its cases that lie `within`, shape (cases,).
+
+    The red-flag arm is over cases that have red flags under either model.
+    """
+    old, new = frame.marks(arm)
+    chosen = np.ones(len(old), dtype=bool) if within is None else within
     if arm == "red flags":
-        with_flags = {m.case_id for m in (*before.values(), *after.values()) if m.red_flags is not None}
-        before = {name: mark for name, mark in before.items() if name in with_flags}
-        after = {name: mark for name, mark in after.items() if name in with_flags}
-    counts = {(True, True): 0, (True, False): 0, (False, True): 0, (False, False): 0}
-    ungradable = shared = 0
-    for name, mark in before.items():
-        other = after.get(name)
-        if other is None:
-            continue
-        shared += 1
-        old, new = _right(mark, arm), _right(other, arm)
-        if old is None or new is None:
-            ungradable += 1
-        else:
-            counts[old, new] += 1
+        chosen = chosen & ((old >= 0) | (new >= 0))
+    old, new, before, after = old[chosen], new[chosen], frame.before[chosen] >= 0, frame.after[chosen] >= 0
+    graded = (old >= 0) & (new >= 0)
     return Paired(
-        Pairs(counts[True, True], counts[True, False], counts[False, True], counts[False, False]),
-        unpaired_before=len(before) - shared,
-        unpaired_after=len(after) - shared,
-        ungradable=ungradable,
+        paired.count(old[graded] > 0, new[graded] > 0),
+        unpaired_before=int(np.count_nonzero(before & ~after)),
+        unpaired_after=int(np.count_nonzero(after & ~before)),
+        ungradable=int(np.count_nonzero(before & after & ~graded)),
     )
 
 
-def clustered(
-    before: Sequence[Mark], after: Sequence[Mark], *, column: str = "condition", seed: int, resamples: int = 10_000
-) -> Clustered:
-    """The paired difference in accuracy with the cases of one `column` value as a cluster.
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """Two models side by side, one entry for each case that either was marked on; arrays have shape (cases,)."""
 
-    Shares are compared, so several samples of a case count by their mean; a case without the column is a cluster of
-    its own. p: Obuchowski's test. interval: normal; bootstrap: BCa with the seed given.
+    old: Table
+    new: Table
+    case: NDArray[np.int32]
+    """Number of the case in the ids of both tables."""
+    before: NDArray[np.int32]
+    """Row of the case in `old`, -1 where it is absent."""
+    after: NDArray[np.int32]
+
+    def marks(self, arm: Arm) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+        """1 right, 0 wrong, -1 not gradable or absent."""
+        old, new = (t.red_flags if arm == "red flags" else t.correct for t in (self.old, self.new))
+        return _taken(old, self.before, -1), _taken(new, self.after, -1)
+
+    def shares(self) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """Share of the samples that are right; NaN where not gradable or absent."""
+        return _taken(self.old.share, self.before, np.nan), _taken(self.new.share, self.after, np.nan)
+
+    @property
+    def shared(self) -> int:
+        """Cases that both models were marked on."""
+        return int(np.count_nonzero((self.before >= 0) & (self.after >= 0)))
+
+
+def frame_of(before: Marks, after: Marks) -> Frame:
+    """Pair two models by id.
 
     Raises:
         UserError: a repeated id.
     """
-    old, new = _by_id(before), _by_id(after)
-    keys: list[str] = []
-    shares: list[tuple[float, float]] = []
-    for name, mark in old.items():
-        other = new.get(name)
-        if other is not None and mark.share is not None and other.share is not None:
-            value = mark.groups.get(column) or other.groups.get(column)
-            keys.append(f"={value}" if value else f"case {name}")
-            shares.append((mark.share, other.share))
-    groups = cluster.clusters(keys, [share[0] for share in shares], [share[1] for share in shares])
+    ids = next((side.ids for side in (before, after) if isinstance(side, Table)), {})
+    old, new = (_as_table(side, ids) for side in (before, after))
+    marked = np.zeros(len(ids), dtype=bool)
+    marked[old.case] = marked[new.case] = True
+    case = np.flatnonzero(marked).astype(np.int32)
+    rows = []
+    for table in (old, new):
+        row = np.full(len(ids), -1, dtype=np.int32)
+        row[table.case] = np.arange(len(table), dtype=np.int32)
+        rows.append(row[case])
+    return Frame(old, new, case, rows[0], rows[1])
+
+
+def _as_table(marks: Marks, ids: Ids) -> Table:
+    if not isinstance(marks, Table):
+        return table_of(marks, ids)
+    return marks if marks.ids is ids else table_of(marks.marks(), ids)
+
+
+def _taken(values: NDArray[Number], rows: NDArray[np.int32], absent: float) -> NDArray[Number]:
+    """Values by row, `absent` for row -1."""
+    return np.append(values, np.array([absent], dtype=values.dtype))[rows]
+
+
+def clustered(
+    before: Marks,
+    after: Marks,
+    *,
+    column: str = "condition",
+    seed: int,
+    resamples: int = 10_000,
+    margin: float | None = None,
+) -> Clustered:
+    """The paired difference in accuracy with the cases of one `column` value as a cluster.
+
+    Shares are compared, so several samples of a case count by their mean; a case without the column is a cluster of
+    its own, so that column '' clusters the samples of each case. p: Obuchowski's test. interval: normal; bootstrap:
+    BCa with the seed given.
+
+    Raises:
+        UserError: a repeated id.
+    """
+    frame = frame_of(before, after)
+    groups = _clusters(frame, column)
     return Clustered(
         column=column,
         clusters=len(groups.gain),
@@ -175,48 +240,94 @@ def clustered(
         interval=cluster.interval(groups),
         bootstrap=cluster.bootstrap(groups, seed=seed, resamples=resamples),
         p=cluster.obuchowski(groups).p,
+        p_noninferior=None if margin is None else cluster.noninferior(groups, margin),
+        seed=seed,
     )
 
 
-def _by_id(marks: Sequence[Mark]) -> dict[str, Mark]:
-    found: dict[str, Mark] = {}
-    for mark in marks:
-        if mark.case_id in found:
-            raise UserError(f"case_id '{mark.case_id}' is marked twice for one model; keep one mark for each case.")
-        found[mark.case_id] = mark
+def bootstraps(
+    before: Marks, after: Marks, *, by: Sequence[str] = (), column: str = "", seed: int, resamples: int = 10_000
+) -> dict[str, Interval]:
+    """BCa bootstrap intervals of the difference in accuracy: `all`, and each group under the name of its cell.
+
+    Cases are drawn with all their samples, or whole clusters of `column`; same seed, same intervals.
+
+    Raises:
+        UserError: as `compare_family`.
+    """
+    frame = frame_of(before, after)
+    found = {"all": cluster.bootstrap(_clusters(frame, column), seed=seed, resamples=resamples)}
+    for name in by:
+        for value, within in _grouped(frame, name):
+            groups = _clusters(frame, column, within)
+            found[f"{name}={value}"] = cluster.bootstrap(groups, seed=seed, resamples=resamples)
     return found
 
 
-def _right(mark: Mark, arm: Arm) -> bool | None:
-    return mark.red_flags if arm == "red flags" else mark.correct
+def _clusters(frame: Frame, column: str, within: NDArray[np.bool_] | None = None) -> cluster.Clusters:
+    old, new = frame.shares()
+    both = ~np.isnan(old) & ~np.isnan(new)
+    if within is not None:
+        both &= within
+    codes, values = _codes(frame, column)
+    # A case without the column is a cluster of its own.
+    keys = np.where(codes >= 0, codes, len(values) + np.arange(len(codes)))[both]
+    _, place = np.unique(keys, return_inverse=True)
+    size = int(place.max()) + 1 if len(place) else 0
+    gain = np.bincount(place, weights=(new - old)[both], minlength=size).astype(float)
+    return cluster.Clusters(gain, np.bincount(place, minlength=size).astype(float))
 
 
-def _grouped(
-    before: Mapping[str, Mark], after: Mapping[str, Mark], column: str
-) -> dict[str, tuple[dict[str, Mark], dict[str, Mark]]]:
-    """Marks of both models by value of the column, values sorted, `not stated` last."""
+def _grouped(frame: Frame, column: str) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Each value of the column with the cases that have it, values sorted, `not stated` last."""
     parts = [part.strip() for part in column.split("*")]
-    value_of: dict[str, str] = {}
-    for name in {**before, **after}:
-        values = [_value(name, (before.get(name), after.get(name)), part) for part in parts]
-        value_of[name] = NOT_STATED if NOT_STATED in values else " / ".join(values)
-    if all(value == NOT_STATED for value in value_of.values()) and value_of:
-        known = sorted({key for mark in (*before.values(), *after.values()) for key in mark.groups})
-        raise UserError(f"no case has the column '{column}'; use one of {', '.join(known) or 'none: there are none'}.")
-    ordered = sorted(set(value_of.values()), key=lambda value: (value == NOT_STATED, value))
-    grouped: dict[str, tuple[dict[str, Mark], dict[str, Mark]]] = {value: ({}, {}) for value in ordered}
-    for side, marks in enumerate((before, after)):
-        for name, mark in marks.items():
-            grouped[value_of[name]][side][name] = mark
-    return grouped
+    crossed = np.zeros(len(frame.case), dtype=np.int64)
+    stated = np.ones(len(frame.case), dtype=bool)
+    names: list[list[str]] = []
+    for part in parts:
+        codes, values = _codes(frame, part, agreed=True)
+        crossed, stated = crossed * max(1, len(values)) + np.maximum(codes, 0), stated & (codes >= 0)
+        names.append(values)
+    if not stated.any() and len(stated):
+        known = ", ".join(sorted(frame.old.known | frame.new.known))
+        raise UserError(f"no case has the column '{column}'; use one of {known or 'none: there are none'}.")
+    found = []
+    for code in np.unique(crossed[stated]):
+        left, value = int(code), []
+        for values in reversed(names):
+            left, place = divmod(left, max(1, len(values)))
+            value.append(values[place])
+        found.append((" / ".join(reversed(value)), stated & (crossed == code)))
+    found.sort(key=lambda one: one[0])
+    return found if stated.all() else [*found, (NOT_STATED, ~stated)]
 
 
-def _value(case_id: str, marks: Sequence[Mark | None], column: str) -> str:
-    found = {mark.groups[column] for mark in marks if mark is not None and mark.groups.get(column)}
-    if len(found) > 1:
-        both = " and ".join(sorted(found))
-        raise UserError(f"case '{case_id}' has {column} {both}; give both files the same groups.")
-    return found.pop() if found else NOT_STATED
+def _codes(frame: Frame, column: str, *, agreed: bool = False) -> tuple[NDArray[np.int32], list[str]]:
+    """Place of each case's value among the values of the column, -1 where neither model's marks have one.
+
+    agreed: refuse a case that has one value under the one model and another under the other.
+    """
+    places: dict[str, int] = {}
+    sides = []
+    for table, rows in ((frame.old, frame.before), (frame.new, frame.after)):
+        stored = table.columns.get(column)
+        if stored is None:
+            sides.append(np.full(len(rows), -1, dtype=np.int32))
+            continue
+        # An empty text states nothing.
+        known = [
+            places.setdefault(value, len(places)) if value not in ("", NOT_STATED) else -1 for value in stored.values
+        ]
+        own = np.array([*known, -1], dtype=np.int32)
+        sides.append(own[_taken(stored.codes, rows, -1)])
+    old, new = sides
+    apart = (old >= 0) & (new >= 0) & (old != new)
+    if agreed and apart.any():
+        first = int(np.flatnonzero(apart)[0])
+        case, values = list(frame.old.ids)[frame.case[first]], list(places)
+        both = " and ".join(sorted((values[old[first]], values[new[first]])))
+        raise UserError(f"case '{case}' has {column} {both}; give both files the same groups.")
+    return np.where(old >= 0, old, new), list(places)
 
 
 def _cell(comparison: Comparison, found: Paired, group: str) -> Verdict:

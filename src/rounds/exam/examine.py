@@ -14,7 +14,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from rounds import files
+from rounds.exam.audits import audited
+from rounds.grade.counterfactual import Counterfactual, counterfactuals
 from rounds.grade.mark import Marker
+from rounds.knowledge.base import KnowledgeBase
+from rounds.progress import track
 from rounds.prompts.template import render
 from rounds.records import Case, Grade, Prompt, Responder, Sampling, Trace, UserError
 
@@ -39,7 +43,7 @@ def examine(
     marker: Marker,
     journal: Path | None = None,
 ) -> Examined:
-    """Answer and mark every case; `sampling.samples` answers each.
+    """Answer, mark and audit every case; `sampling.samples` answers each.
 
     Raises:
         UserError: no cases, a case id twice, or the engine's own faults.
@@ -47,7 +51,34 @@ def examine(
     by_id = unique(cases)
     prompts = [render(case, template) for case in cases]
     traces = list(answer(prompts, responder, sampling, journal))
-    return Examined(traces, [marker.mark(by_id[trace.prompt.case_id], trace) for trace in traces])
+    grades = []
+    for trace in traces:
+        case = by_id[trace.prompt.case_id]
+        grades.append(audited(case, trace, marker.mark(case, trace), marker.knowledge))
+    return Examined(traces, grades)
+
+
+def ask_without_flags(
+    cases: Sequence[Case], done: Examined, responder: Responder, *, template: str, knowledge: KnowledgeBase
+) -> list[Counterfactual]:
+    """Ask about every case with red flags again, each time without one; the first sample is what it is held against.
+
+    Raises:
+        UserError: the engine's own faults.
+    """
+    first = {grade.case_id: grade.answer for grade in reversed(done.grades)}
+    flagged = [case for case in cases if case.red_flags and case.id in first]
+    if not flagged:
+        return []
+    asking = counterfactuals(
+        flagged,
+        [first[case.id] for case in flagged],
+        responder,
+        template=template,
+        sampling=done.traces[0].sampling,
+        knowledge=knowledge,
+    )
+    return list(track(asking, "asking without red flags", sum(len(case.red_flags) for case in flagged)))
 
 
 def unique(cases: Sequence[Case]) -> dict[str, Case]:

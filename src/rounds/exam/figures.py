@@ -30,6 +30,7 @@ COLUMNS: Mapping[str, Column] = {
     "top5": Column("right diagnosis among five", "share"),
     "valid_five": Column("five valid diagnoses", "share"),
     "step_error_rate": Column("reasoning steps in error", "share"),
+    "hallucinated_findings": Column("findings stated that the case lacks", "share"),
     "red_flags": Column("red flags named", "share"),
     "must_not_miss": Column("must-not-miss listed", "share"),
     "abstained_outside": Column("abstained when it should", "share"),
@@ -55,6 +56,7 @@ def model_figures(grades: Sequence[Grade], outside: Iterable[str] = ()) -> dict[
     gradable = [grade for grade in known if grade.correct is not None]
     steps = [grade.steps for grade in grades if grade.steps is not None]
     claims = sum(step.claims for step in steps)
+    stated = sum(step.stated for step in steps)
     seconds = [grade.total_s for grade in grades if grade.total_s is not None]
     return {
         "cases": len({grade.case_id for grade in grades}),
@@ -62,6 +64,7 @@ def model_figures(grades: Sequence[Grade], outside: Iterable[str] = ()) -> dict[
         "top5": _mean(gradable, lambda grade: float(grade.correct is True)),
         "valid_five": _mean(known, lambda grade: float(grade.valid_five)),
         "step_error_rate": sum(step.errors for step in steps) / claims if claims else None,
+        "hallucinated_findings": sum(len(step.invented) for step in steps) / stated if stated else None,
         "red_flags": _ratio(known, lambda grade: (grade.red_flags_named, grade.red_flags_total)),
         "must_not_miss": _ratio(known, lambda grade: (grade.must_not_miss_named, grade.must_not_miss_total)),
         "abstained_outside": _mean(unknown, lambda grade: float(grade.answer.abstained)),

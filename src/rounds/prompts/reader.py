@@ -1,8 +1,9 @@
 """Reads a reply into an Answer: five diagnoses, red flags, or an abstention.
 
-Takes numbered and bulleted lists, a JSON list, and `**Final Diagnosis:**` headings, with or without reasoning before a
-`</think>`. An unreadable reply is marked so and counted as a miss, never dropped. Left out on purpose: judging whether
-a diagnosis is right (`rounds.grade`).
+Takes numbered, lettered and bulleted lists with the marks of several languages, one item a line or all on one, a JSON
+list, a list in brackets, and `**Final Diagnosis:**` headings, with or without reasoning before a `</think>`. An
+unreadable reply is marked so and counted as a miss, never dropped. Left out on purpose: judging whether a diagnosis is
+right (`rounds.grade`), and options, numbers, yes or no (`rounds.prompts.choices`).
 """
 
 from __future__ import annotations
@@ -15,11 +16,21 @@ from rounds.records import Answer
 MOST = 5
 
 NUMBERED = re.compile(
-    r"^[\s>]*(?:\*\*|#+\s*)?(?:[(（\[]?\d{1,2}(?:[.)、）:．\]](?!\d)|\s+[-–—]\s|\s*[.)]?\*\*)|[①-⑤])\s*(?:\*\*)?\s*(?P<text>\S.*)$"
+    r"^[\s>]*(?:\*\*|#+\s*)?(?:(?:diagn\w+|診断|诊断|diagnóstico)\s*#?\s*(?=\d))?"
+    r"(?:[(（\[]?\d{1,2}(?:\s?[.)、）:．：º°ª\]]-?(?!\d)|\s+[-–—]\s|\s*[.)]?\*\*)|[①-⑤]|[一二三四五][、.．)）])"
+    r"\s*(?:\*\*)?\s*(?P<text>\S.*)$",
+    re.IGNORECASE,
 )
-BULLET = re.compile(r"^\s*[-*•·‣]\s+(?P<text>\S.*)$")
+LETTERED = re.compile(r"^[\s>]*(?:\*\*)?[(（]?(?:i{1,3}|iv|v|[a-e])[.)）]\s+(?:\*\*)?(?P<text>\S.*)$", re.IGNORECASE)
+INLINE = re.compile(r"(?:(?<=\s)|^)(?:[(（]?[1-9][.)）](?=\s)|[①-⑤])\s*")
+BULLET = re.compile(r"^\s*[-–—*+•·・‣●○▪►]\s+(?P<text>\S.*)$")
+BRACKETED = re.compile(r"\[([^\[\]{}\"]+)\]")
 RED_FLAGS = re.compile(r"^\W*red[ -]?flags?\W*[:：]\s*(?P<text>.*)$", re.IGNORECASE)
-HEADING = re.compile(r"^\W*final diagnos[ie]s\W*[:：]\W*(?P<text>.*)$", re.IGNORECASE)
+HEADING = re.compile(
+    r"^\W*(?:final diagnos[ie]s|(?:most likely|probable|leading) diagnosis|diagnostic (?:final|retenu)|"
+    r"diagn[oó]stico(?: final)?|(?:end)?diagnose|diagnosi(?: finale)?|最終診断|診断名|最终诊断)\W*[:：](?P<text>.*)$",
+    re.IGNORECASE,
+)
 ABSTAINS = re.compile(
     r"\b(?:cannot|can['’]t|can not|unable to) place this case\b|\boutside what i know\b", re.IGNORECASE
 )
@@ -37,11 +48,9 @@ def read_reply(reply: str, case_id: str) -> Answer:
 
     Reasoning before `</think>` is ignored; reasoning that never ends leaves no reply.
     """
-    text = reply.rsplit("</think>", 1)[-1].strip()
-    if text.startswith("<think>"):
-        text = ""
+    text = after_thinking(reply)
     flags = _red_flags(text)
-    found = _json_list(text) or _listed(text) or _headed(text)
+    found = _json_list(text) or _listed(text) or _bracketed(text) or _headed(text) or _inline(text)
     diagnoses = _distinct(found)
     if not diagnoses and ABSTAINS.search(text):
         return Answer(case_id=case_id, red_flags=flags, abstained=True)
@@ -50,17 +59,46 @@ def read_reply(reply: str, case_id: str) -> Answer:
     return Answer(case_id=case_id, diagnoses=diagnoses, red_flags=flags, unreadable=not diagnoses)
 
 
+def after_thinking(reply: str) -> str:
+    """The reply without its reasoning: what follows the last `</think>`, opened or not; '' when it never ends."""
+    text = reply.rsplit("</think>", 1)[-1].strip()
+    return "" if text.startswith("<think>") else text
+
+
 def _listed(text: str) -> list[str]:
     lines = [line for line in text.splitlines() if not RED_FLAGS.match(line)]
     numbered = [match["text"] for line in lines if (match := NUMBERED.match(line))]
-    return numbered or [match["text"] for line in lines if (match := BULLET.match(line))]
+    if len(numbered) == 1 and len(parts := INLINE.split(f"1. {numbered[0]}")) > 2:
+        return [part for part in parts if part.strip()]
+    if numbered:
+        return numbered
+    lettered = [match["text"] for line in lines if (match := LETTERED.match(line))]
+    return lettered if len(lettered) > 1 else [match["text"] for line in lines if (match := BULLET.match(line))]
+
+
+def _bracketed(text: str) -> list[str]:
+    """Names in brackets without quotation marks, as in `DIAGNOSIS READY: [gout, flu]`; the last such list."""
+    found = [inside for inside in BRACKETED.findall(text) if "," in inside and re.search(r"[^\W\d_]{3}", inside)]
+    return re.split(r",\s*(?![^()]*\))", found[-1]) if found else []
 
 
 def _headed(text: str) -> list[str]:
-    for line in text.splitlines():
+    """What a heading names, behind its colon or on the next line that says something."""
+    lines = [line.strip() for line in text.splitlines() if line.strip("*_# \t")]
+    for line, after in zip(lines, [*lines[1:], ""], strict=False):
         match = HEADING.match(line)
-        if match and match["text"].strip("* "):
-            return [match["text"]]
+        if match:
+            said = match["text"].strip("*_ \t") or after.strip("*_# \t")
+            return [said] if said else []
+    return []
+
+
+def _inline(text: str) -> list[str]:
+    """Items of a list written on one line: '1. gout 2. flu 3. croup', from the first item on."""
+    for line in text.splitlines():
+        parts = INLINE.split(line)
+        if len(parts) > 2:
+            return [part for part in parts[1:] if part.strip()]
     return []
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from rounds.stats.paired import Statistic
@@ -30,7 +32,7 @@ def holm(ps: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted)
 
 
-def cochran_q(marks: Sequence[Sequence[bool]]) -> Statistic:
+def cochran_q(marks: Sequence[Sequence[bool]] | NDArray[np.bool_]) -> Statistic:
     """Do k models differ at all? marks: one row a case, one column a model, shape (n, k).
 
     Chi-squared on k-1 degrees of freedom; Q = 0, p = 1 when every case is right for all or wrong for all. With two
@@ -39,16 +41,21 @@ def cochran_q(marks: Sequence[Sequence[bool]]) -> Statistic:
     Raises:
         ValueError: rows of different lengths, or fewer than two models.
     """
-    if not marks:
+    if len(marks) == 0:
         return Statistic(0.0, 1.0)
-    k = len(marks[0])
-    if k < 2 or any(len(row) != k for row in marks):
+    try:
+        table = np.asarray(marks, dtype=bool)
+    except ValueError:  # rows of different lengths
+        table = np.zeros(0, dtype=bool)
+    if table.ndim != 2 or table.shape[1] < 2:
         raise ValueError("every case needs one mark for each of two or more models")
-    models = [sum(column) for column in zip(*marks, strict=True)]
-    cases = [sum(row) for row in marks]
-    total = sum(cases)
-    below = k * total - sum(right * right for right in cases)
+    k = table.shape[1]
+    # Python's whole numbers: the squares of a million cases would leave 32 bits on some machines.
+    models = [int(right) for right in table.sum(axis=0)]
+    right, cases = np.unique(table.sum(axis=1), return_counts=True)
+    total = sum(models)
+    below = k * total - sum(int(r) * int(r) * int(c) for r, c in zip(right, cases, strict=True))
     if below == 0:
         return Statistic(0.0, 1.0)
-    statistic = (k - 1) * (k * sum(right * right for right in models) - total * total) / below
+    statistic = (k - 1) * (k * sum(model * model for model in models) - total * total) / below
     return Statistic(statistic, float(special.chdtrc(k - 1.0, statistic)))

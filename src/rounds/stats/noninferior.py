@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, floor, sqrt
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from scipy import special
 
 from rounds.stats.intervals import score
 from rounds.stats.paired import Pairs, binomial_cdf, binomial_pmf
+
+Test = Literal["exact", "midp"]
 
 ALPHA = 0.025
 """One-sided level of the non-inferiority test (ICH E9)."""
@@ -98,8 +101,8 @@ def noninferior_power(n: int, discordance: float, margin: float, difference: flo
     return float(np.sum(window.weights * binomial_cdf(most, window.counts, share_lost)))
 
 
-def loss_power(n: int, discordance: float, loss: float, alpha: float) -> float:
-    """Chance that the exact McNemar test at two-sided `alpha` shows a true loss of `loss`, by enumeration.
+def loss_power(n: int, discordance: float, loss: float, alpha: float, *, test: Test = "exact") -> float:
+    """Chance that McNemar's test (exact, or mid-p) at two-sided `alpha` shows a true loss of `loss`, by enumeration.
 
     A loss larger than the discordance raises it to the loss (every changed case is then a lost one).
     """
@@ -108,7 +111,8 @@ def loss_power(n: int, discordance: float, loss: float, alpha: float) -> float:
     discordance = max(discordance, loss)
     window = _discordant(n, discordance)
     share_gained = 0.5 * (1 - loss / discordance) if discordance else 0.5
-    return float(np.sum(window.weights * binomial_cdf(_most_gains(window.counts, alpha), window.counts, share_gained)))
+    most = _most_gains(window.counts, alpha, test)
+    return float(np.sum(window.weights * binomial_cdf(most, window.counts, share_gained)))
 
 
 def minimum_detectable(pairs: Pairs, alpha: float, *, power: float = 0.8) -> float | None:
@@ -146,13 +150,15 @@ def _discordant(n: int, discordance: float) -> Window:
     return Window(counts, binomial_pmf(counts, np.array(float(n)), discordance))
 
 
-def _most_gains(discordant: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
-    """Most gains among so many discordant pairs at which the exact two-sided p is still below alpha; -1: none."""
+def _most_gains(discordant: NDArray[np.float64], alpha: float, test: Test) -> NDArray[np.float64]:
+    """Most gains among so many discordant pairs at which the two-sided p is still below alpha; -1: none."""
     most, too_many = np.full(discordant.shape, -1.0), np.floor(discordant / 2) + 1.0
     while np.any(too_many - most > 1):
         gains = np.floor((most + too_many) / 2)
-        shown = 2.0 * binomial_cdf(gains, discordant, 0.5) < alpha
-        most, too_many = np.where(shown, gains, most), np.where(shown, too_many, gains)
+        p = 2.0 * binomial_cdf(gains, discordant, 0.5)
+        if test == "midp":
+            p = p - binomial_pmf(gains, discordant, 0.5)
+        most, too_many = np.where(p < alpha, gains, most), np.where(p < alpha, too_many, gains)
     return most
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 
@@ -49,6 +49,19 @@ class Pairs:
     def swapped(self) -> Pairs:
         """The same table with before and after exchanged."""
         return Pairs(self.both, self.only_after, self.only_before, self.neither)
+
+
+def count(before: ArrayLike, after: ArrayLike) -> Pairs:
+    """The table of two columns of marks, one entry a case, true where right.
+
+    Raises:
+        ValueError: the two differ in length.
+    """
+    old, new = np.asarray(before, dtype=bool), np.asarray(after, dtype=bool)
+    if old.shape != new.shape:
+        raise ValueError(f"{old.size} marks before and {new.size} after are not pairs")
+    both, right_before, right_after = (int(np.count_nonzero(marks)) for marks in (old & new, old, new))
+    return Pairs(both, right_before - both, right_after - both, old.size - right_before - right_after + both)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Other people's cases and recorded answers, one file a format."""

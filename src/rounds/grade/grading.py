@@ -1,0 +1,197 @@
+"""Marks a whole file of answers against its cases: read, ruled by the cascade, judged, put into the human queue.
+
+Every kind of case in one pass: lists of diagnoses, options, yes/no/maybe, numbers. Strict and lenient figures come
+side by side; what is unreadable, without a case or without an answer is counted and never dropped in silence. Left out
+on purpose: comparing models (`rounds compare` reads the grades), and training rewards.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rounds.grade.cascade import Cascade, Ruling
+from rounds.grade.choice import NEVER, check_key, chooses, counts, mark_given, mark_reply
+from rounds.grade.given import Given
+from rounds.grade.judge import judge
+from rounds.progress import bar
+from rounds.prompts.reader import read_reply
+from rounds.records import Answer, Case, Figures, Grade, Level, Responder, UserError
+
+LEVELS: tuple[Level, ...] = ("exact", "synonym", "code", "judge", "human")
+
+
+@dataclass(slots=True)
+class Graded:
+    """What came of one file of answers."""
+
+    grades: list[Grade]
+    rulings: list[Ruling]
+    """Every ruling on a pair of this file."""
+    times: Mapping[tuple[str, str], int]
+    """How often each pair came, by the ruling's key and normalised answer."""
+    waiting: int
+    """Wrong answers that an open pair could still make right."""
+    without_case: int
+    """Answers whose case is not among the cases."""
+    without_answer: int
+    """Cases nobody answered."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """One answer with its case; `answer` is None where options or numbers are asked for."""
+
+    given: Given
+    case: Case
+    answer: Answer | None
+
+    def rulings(self, cascade: Cascade) -> list[Ruling]:
+        """Rulings on its diagnoses; none where the right answer is to abstain."""
+        if self.answer is None or self.case.outside:
+            return []
+        return [cascade.rule(self.case, name) for name in self.answer.diagnoses]
+
+
+def grade(
+    cases: Sequence[Case],
+    answers: Iterable[Given],
+    cascade: Cascade,
+    *,
+    settled: Iterable[Ruling] = (),
+    responder: Responder | None = None,
+    keep: Callable[[Sequence[Ruling]], None] = lambda rulings: None,
+) -> Graded:
+    """Mark every answer.
+
+    `settled` are rulings of people and of an earlier judge, which stand. `keep` is handed all rulings of the judge so
+    far after each batch.
+
+    Raises:
+        UserError: a case id twice, a key that no reader accepts, or the judge's own faults.
+    """
+    by_id = _by_id(cases)
+    cascade.overrule(settled)
+    known: list[_Known] = []
+    without_case = 0
+    for given in answers:
+        case = by_id.get(given.case_id)
+        if case is None:
+            without_case += 1
+        else:
+            known.append(_Known(given, case, None if chooses(case) or counts(case) else _listed(case, given, cascade)))
+    times = Counter((ruling.key, ruling.answer) for one in known for ruling in one.rulings(cascade))
+    if responder is not None:
+        _ask(known, cascade, responder, keep)
+    return Graded(
+        grades=[_mark(one, cascade) for one in known],
+        rulings=[ruling for ruling in cascade.rulings if (ruling.key, ruling.answer) in times],
+        times=times,
+        waiting=sum(bool(_undecided(one, cascade)) for one in known),
+        without_case=without_case,
+        without_answer=len(by_id) - len({one.case.id for one in known}),
+    )
+
+
+def _by_id(cases: Sequence[Case]) -> dict[str, Case]:
+    by_id: dict[str, Case] = {}
+    for case in cases:
+        if case.id in by_id:
+            raise UserError(f"case id '{case.id}' occurs twice; give every case its own id.")
+        if not (chooses(case) or counts(case) or case.outside) and not case.diagnosis.strip(" .-"):
+            raise UserError(f"case '{case.id}': its diagnosis is empty, so no answer could be right; name it.")
+        check_key(case)
+        by_id[case.id] = case
+    if not by_id:
+        raise UserError("there are 0 cases to grade; check the file of cases.")
+    return by_id
+
+
+def _listed(case: Case, given: Given, cascade: Cascade) -> Answer:
+    """The five places of an answer, read from its list or its reply."""
+    if given.listed is None:
+        answer = read_reply(given.reply, case.id)
+        return answer.model_copy(update={"diagnoses": cascade.places(case, answer.diagnoses)})
+    names = cascade.places(case, given.listed)
+    return Answer(case_id=case.id, diagnoses=names, unreadable=not names)
+
+
+def _undecided(one: _Known, cascade: Cascade) -> list[Ruling]:
+    """Open pairs of an answer that is not right already: what else it says makes no difference then."""
+    ruled = one.rulings(cascade)
+    right = any(ruling.state == "right" for ruling in ruled)
+    return [] if right else [ruling for ruling in ruled if ruling.state == "open"]
+
+
+def _ask(
+    known: Iterable[_Known], cascade: Cascade, responder: Responder, keep: Callable[[Sequence[Ruling]], None]
+) -> None:
+    asked = {(r.key, r.answer): r for one in known for r in _undecided(one, cascade) if r.level is None}
+    judged: list[Ruling] = []
+    with bar("judging pairs", len(asked)) as advance:
+        for batch in judge(list(asked.values()), responder):
+            judged += batch
+            cascade.overrule(batch)
+            keep(judged)
+            advance(len(batch))
+
+
+def _mark(one: _Known, cascade: Cascade) -> Grade:
+    case, given = one.case, one.given
+    if one.answer is None:
+        found = mark_reply(case, given.reply) if given.listed is None else mark_given(case, given.listed)
+    else:
+        found = cascade.marker.mark_answer(case, one.answer)
+        ruled = one.rulings(cascade)
+        rank = next((place for place, ruling in enumerate(ruled, start=1) if ruling.state == "right"), None)
+        near = next((place for place, ruling in enumerate(ruled, start=1) if ruling.state == "near"), None)
+        level = ruled[rank - 1].level if rank is not None else None
+        correct = one.answer.abstained if case.outside else rank is not None
+        found = found.model_copy(update={"correct": correct, "rank": rank, "level": level, "near_rank": near})
+    return found.model_copy(
+        update={"sample": given.sample, "thinking_tokens": given.thinking_tokens, "total_s": given.total_s}
+    )
+
+
+def figures(graded: Graded) -> Figures:
+    """Counts and shares of one file of answers, strict and lenient side by side; shares are None without answers."""
+    grades = graded.grades
+    right = sum(one.correct is True for one in grades)
+    lenient = sum(one.correct is True or one.near_rank is not None for one in grades)
+    levels = Counter(one.level for one in grades)
+    return {
+        "answers": len(grades),
+        "right": right,
+        "near": lenient - right,
+        "strict": right / len(grades) if grades else None,
+        "lenient": lenient / len(grades) if grades else None,
+        "first": sum(one.rank == 1 for one in grades) / len(grades) if grades else None,
+        **{f"by_{level}": levels[level] for level in LEVELS},
+        "unreadable": sum(one.answer.unreadable for one in grades),
+        "refused": sum(one.answer.refused for one in grades),
+        "abstained": sum(one.answer.abstained for one in grades),
+        "never_events": sum(NEVER in one.error_modes for one in grades),
+        "pairs": len(graded.rulings),
+        "open_pairs": len(open_pairs(graded)),
+        "waiting": graded.waiting,
+        "without_case": graded.without_case,
+        "without_answer": graded.without_answer,
+    }
+
+
+def open_pairs(graded: Graded) -> list[Ruling]:
+    """Pairs that still wait for a judge or a person."""
+    return [ruling for ruling in graded.rulings if ruling.state == "open"]
+
+
+def discordant_pairs(one: Graded, other: Graded) -> list[Ruling]:
+    """Every ruling on the answers to cases that one model got right and the other did not: what a study has checked.
+
+    Samples are matched by case and number.
+    """
+    marks = [{(grade.case_id, grade.sample): grade for grade in graded.grades} for graded in (one, other)]
+    apart = {key for key in marks[0].keys() & marks[1].keys() if marks[0][key].correct != marks[1][key].correct}
+    said = {name for mark in marks for key in apart for name in mark[key].answer.diagnoses}
+    found = {(r.key, r.answer): r for graded in (one, other) for r in graded.rulings if r.said in said}
+    return list(found.values())

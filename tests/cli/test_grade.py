@@ -1,0 +1,164 @@
+"""`rounds grade` from files to files: figures, the sheet read again, a judge at an endpoint, and every fault."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from rounds.cli.main import main
+from rounds.files import read_jsonl, write_jsonl
+from rounds.grade.cascade import Ruling
+from rounds.records import Case, Grade
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    cases, answers = tmp_path / "cases.jsonl", tmp_path / "answers.jsonl"
+    write_jsonl(
+        cases,
+        [
+            Case(id="a", vignette="v", diagnosis="gout"),
+            Case(id="b", vignette="v", diagnosis="bacterial meningitis"),
+            Case(id="c", vignette="v", diagnosis="y", options=("x", "y"), right=("B",)),
+        ],
+    )
+    rows = [
+        {"case_id": "a", "diagnoses": ["flu", "podagra"]},
+        {"case_id": "b", "reply": "<think>hm</think>1. meningitis\n2. brain fever of the moors"},
+        {"case_id": "c", "reply": "Answer: B"},
+        {"case_id": "d", "diagnoses": ["gout"]},
+    ]
+    answers.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return cases, answers
+
+
+def run(cases: Path, answers: Path, *words: object) -> int:
+    return main(["grade", "--cases", str(cases), "--answers", str(answers), *map(str, words)])
+
+
+def test_text(files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*files) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[:3] == [
+        "3 answers to 3 cases",
+        "strict    66.7 %  right: 2; first on the list: 0.0 %",
+        "lenient  100.0 %  with 1 near answers, never counted as right",
+    ]
+    assert "pairs nobody has decided: 1 of 4" in out
+    assert "1 answers without a case; 0 cases without an answer" in out
+
+
+def test_json_and_files(files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert run(*files, "--json", "--out", out) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["answers"], told["right"], told["near"], told["open_pairs"]) == (3, 2, 1, 1)
+    assert json.loads((out / "figures.json").read_text(encoding="utf-8")) == told
+    assert [one.correct for one in read_jsonl(out / "grades.jsonl", Grade)] == [True, False, True]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "figures.json",
+        "grades.jsonl",
+        "sheet.csv",
+        "verdicts.jsonl",
+    ]
+
+
+def test_a_filled_sheet_is_read_by_the_next_run_and_kept(files: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(*files, "--out", out) == 0
+    sheet = out / "sheet.csv"
+    rows = list(csv.DictReader(io.StringIO(sheet.read_text(encoding="utf-8"), newline="")))
+    assert [row["answer"] for row in rows] == ["brain fever of the moors"]
+    rows[0] |= {"verdict": "yes", "rater": "AB"}
+    with sheet.open("w", encoding="utf-8", newline="") as filled:
+        writer = csv.DictWriter(filled, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    for _ in range(2):
+        assert run(*files, "--out", out) == 0
+        grade = list(read_jsonl(out / "grades.jsonl", Grade))[1]
+        assert (grade.correct, grade.rank, grade.level) == (True, 2, "human")
+    other = tmp_path / "other"
+    assert run(*files, "--out", other, "--sheet", sheet) == 0
+    assert list(read_jsonl(other / "grades.jsonl", Grade))[1].level == "human"
+
+
+class Judge(BaseHTTPRequestHandler):
+    """An OpenAI-compatible endpoint that says yes to everything."""
+
+    asked = 0
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        type(self).asked += 1
+        message = {"role": "assistant", "content": "Answer: yes"}
+        body = {
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "usage": {"completion_tokens": 3, "prompt_tokens": 9},
+        }
+        data = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Silent."""
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    Judge.asked = 0
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Judge)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_judge_rules_and_is_not_asked_twice(files: tuple[Path, Path], tmp_path: Path, endpoint: str) -> None:
+    out = tmp_path / "out"
+    for _ in range(2):
+        assert run(*files, "--out", out, "--judge", endpoint, "--judge-name", "m") == 0
+        assert list(read_jsonl(out / "grades.jsonl", Grade))[1].level == "judge"
+        assert Judge.asked == 4
+    assert [r.level for r in read_jsonl(out / "verdicts.jsonl", Ruling)].count("judge") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--judge", "http://127.0.0.1:9/v1"], "an endpoint needs the model's name there; give --judge-name."),
+        (["--sheet", "no.csv"], "no.csv: cannot be read"),
+    ],
+)
+def test_faults_are_one_sentence(
+    files: tuple[Path, Path], capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+) -> None:
+    assert run(*files, *words) == 2
+    err = capsys.readouterr().err
+    assert sentence in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_file_of_no_cases_and_a_wrong_answer_file(
+    tmp_path: Path, files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("", encoding="utf-8")
+    assert run(empty, files[1]) == 2
+    assert "there are 0 cases to grade" in capsys.readouterr().err
+    assert run(files[0], empty) == 2
+    assert "holds no answers" in capsys.readouterr().err
+    assert run(files[0], tmp_path / "none.jsonl") == 2
+    assert "cannot be read" in capsys.readouterr().err
