@@ -10,7 +10,7 @@ import pytest
 
 from rounds.grade.cascade import Cascade, Ruling
 from rounds.grade.given import Given
-from rounds.grade.grading import Graded, discordant_pairs, figures, grade, open_pairs
+from rounds.grade.grading import Graded, discordant_pairs, figures, grade
 from rounds.knowledge.base import load
 from rounds.records import Case, Prompt, UserError
 
@@ -82,8 +82,14 @@ def test_open_pairs_are_worth_asking_only_where_nothing_is_right(cascade: Cascad
     graded = grade(CASES, answers, cascade, responder=clerk)
     assert len(clerk.asked) == 4
     assert [(r.right, r.level) for r in graded.rulings if r.level == "judge"] == [("bacterial meningitis", "judge")]
-    assert [r.right for r in open_pairs(graded)] == ["gout"]
-    assert figures(graded)["waiting"] == 0
+    assert [r.right for r in graded.rulings if r.state == "open"] == ["gout"]
+    assert (graded.queue, graded.waiting) == ([], 0)
+
+
+def test_the_queue_holds_what_could_make_an_answer_right(cascade: Cascade) -> None:
+    graded = grade(CASES, [Given("b", n, ("odd fever",), "") for n in range(2)], cascade)
+    assert [ruling.answer for ruling in graded.queue] == ["odd fever"]
+    assert graded.waiting == 2
 
 
 def test_a_judge_makes_an_answer_right_and_is_kept_by_batch(cascade: Cascade, hire: Hire) -> None:

@@ -88,8 +88,8 @@ def as_text(found: Figures, cases: Sequence[Case]) -> str:
         + ", ".join(f"{level} {found[f'by_{level}']}" for level in ("exact", "synonym", "code", "judge", "human")),
         f"unreadable {found['unreadable']}, refused {found['refused']}, abstained {found['abstained']}, "
         f"never events {found['never_events']}",
-        f"pairs nobody has decided: {found['open_pairs']} of {found['pairs']}; {found['waiting']} answers could still "
-        "become right",
+        f"pairs nobody has decided: {found['open_pairs']} of {found['pairs']}; {found['queue']} of them could make "
+        f"{found['waiting']} answers right",
         f"left out: {found['without_case']} answers without a case; {found['without_answer']} cases without an answer",
     ]
     return "\n".join(lines)
@@ -138,7 +138,6 @@ def _keep(out: Path | None, settled: Sequence[Ruling], judged: Sequence[Ruling])
 
 def _write(out: Path, graded: Graded, settled: Sequence[Ruling], found: Figures) -> None:
     from rounds import files
-    from rounds.grade.grading import open_pairs
     from rounds.grade.sheet import write_sheet
 
     people = list({(r.key, r.answer): r for r in settled if r.level == "human"}.values())
@@ -147,4 +146,4 @@ def _write(out: Path, graded: Graded, settled: Sequence[Ruling], found: Figures)
     elsewhere = [r for r in settled if r.level == "judge" and (r.key, r.answer) not in here]
     files.write_jsonl(out / VERDICTS, [*graded.rulings, *elsewhere])
     files.write_text(out / FIGURES, json.dumps(found, indent=1) + "\n")
-    write_sheet(out / SHEET, open_pairs(graded), graded.times, people)
+    write_sheet(out / SHEET, graded.queue, graded.times, people)

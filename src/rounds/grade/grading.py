@@ -31,8 +31,10 @@ class Graded:
     """Every ruling on a pair of this file."""
     times: Mapping[tuple[str, str], int]
     """How often each pair came, by the ruling's key and normalised answer."""
+    queue: list[Ruling]
+    """Open pairs that could still make an answer right: what is worth a judge's or a person's time."""
     waiting: int
-    """Wrong answers that an open pair could still make right."""
+    """Answers with such a pair."""
     without_case: int
     """Answers whose case is not among the cases."""
     without_answer: int
@@ -84,11 +86,13 @@ def grade(
     times = Counter((ruling.key, ruling.answer) for one in known for ruling in one.rulings(cascade))
     if responder is not None:
         _ask(known, cascade, responder, keep)
+    undecided = [_undecided(one, cascade) for one in known]
     return Graded(
         grades=[_mark(one, cascade) for one in known],
         rulings=[ruling for ruling in cascade.rulings if (ruling.key, ruling.answer) in times],
         times=times,
-        waiting=sum(bool(_undecided(one, cascade)) for one in known),
+        queue=list({(r.key, r.answer): r for rulings in undecided for r in rulings}.values()),
+        waiting=sum(map(bool, undecided)),
         without_case=without_case,
         without_answer=len(by_id) - len({one.case.id for one in known}),
     )
@@ -173,16 +177,12 @@ def figures(graded: Graded) -> Figures:
         "abstained": sum(one.answer.abstained for one in grades),
         "never_events": sum(NEVER in one.error_modes for one in grades),
         "pairs": len(graded.rulings),
-        "open_pairs": len(open_pairs(graded)),
+        "open_pairs": sum(ruling.state == "open" for ruling in graded.rulings),
+        "queue": len(graded.queue),
         "waiting": graded.waiting,
         "without_case": graded.without_case,
         "without_answer": graded.without_answer,
     }
-
-
-def open_pairs(graded: Graded) -> list[Ruling]:
-    """Pairs that still wait for a judge or a person."""
-    return [ruling for ruling in graded.rulings if ruling.state == "open"]
 
 
 def discordant_pairs(one: Graded, other: Graded) -> list[Ruling]:
