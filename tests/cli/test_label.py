@@ -64,7 +64,8 @@ def test_a_sheet_is_made_labelled_and_compared(
 
 def test_it_serves_until_told_to_stop_and_goes_on(made: list[str], tmp_path: Path) -> None:
     rating = ["--rater", "anna", "--port", "0"]
-    for command, before in (([*made, "--count", "4", *rating], 0), ([*made[:2], *rating], 1)):
+    new, on = [*made, "--count", "4", *rating], [*made[:2], *rating]
+    for command, before, sign in ((new, 0, signal.SIGINT), (on, 1, signal.SIGTERM)):
         whole = [sys.executable, "-m", "rounds.cli.main", *command]
         with subprocess.Popen(whole, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
@@ -73,7 +74,7 @@ def test_it_serves_until_told_to_stop_and_goes_on(made: list[str], tmp_path: Pat
             address = line.split()[-1]
             with urlopen(f"{address}{before + 1}", urlencode({"mark": INVENTED}).encode(), timeout=20) as page:
                 assert "labelled" in page.read().decode()
-            process.send_signal(signal.SIGINT)
+            process.send_signal(sign)
             out, said = process.communicate(timeout=20)
         assert process.returncode == 0
         assert out == f"{before + 1} of 4 labelled by anna; the same command goes on from there.\n"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,7 @@ def _serve(sheet: Sheet, rater: str, port: int) -> int:
     from rounds.exam.label_page import Desk, serving
 
     desk = Desk(sheet, rater)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager stops it as Ctrl-C does
     with serving(desk, port) as (address, server):
         print(f"{len(desk.labels)} of {len(desk.items)} labelled by {rater}. Open {address}", flush=True)
         try:
