@@ -309,7 +309,8 @@ def test_a_rater_works_by_keyboard_alone(sheet: Sheet, tmp_path: Path, width: in
             assert box is not None
             assert 0 <= box["y"] < 900
             page.screenshot(path=str(tmp_path / f"{number}.png"), full_page=True)
-            page.keyboard.press("Enter")
+            with page.expect_navigation():  # until the stylesheet is there too
+                page.keyboard.press("Enter")
         page.get_by_role("heading", name="All 3 answers are labelled").wait_for()
         assert "owned" not in page.title()
         assert [label.marks for label in desk.labels.values()] == [(DRIFT,)] * 3
