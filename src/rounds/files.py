@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, Any, NoReturn, TypeVar
 
 from pydantic import ValidationError
 
@@ -50,20 +50,55 @@ def numbered_lines(path: Path, longest: int = -1) -> Iterator[tuple[int, str]]:
     Raises:
         UserError: missing, unreadable, not UTF-8, or a line longer than allowed.
     """
-    number = 1
     try:
-        # Bytes are split first: a decoder that reads ahead would name a line too early.
         with path.open("rb") as file:
-            lines = file if longest < 0 else iter(lambda: file.readline(longest + 1), b"")
-            for number, line in enumerate(lines, start=1):
-                if 0 <= longest < len(line):
-                    raise UserError(f"{path}:{number}: is longer than {longest:,} bytes; write one JSON object a line.")
-                if line.strip():
-                    yield number, line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}:{number}: is not UTF-8; save the file as UTF-8.") from error
+            yield from split_lines(file, path, longest)
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+def split_lines(file: IO[bytes], path: Path, longest: int = -1) -> Iterator[tuple[int, str]]:
+    """As `numbered_lines`, of an open file; `path` names it in errors.
+
+    Raises:
+        UserError: not UTF-8, or a line longer than allowed.
+        OSError: what reading raises.
+    """
+    number = 1
+    # Bytes are split first: a decoder that reads ahead would name a line too early.
+    lines = file if longest < 0 else iter(lambda: file.readline(longest + 1), b"")
+    try:
+        for number, line in enumerate(lines, start=1):
+            if 0 <= longest < len(line):
+                raise UserError(f"{path}:{number}: is longer than {longest:,} bytes; write one JSON object a line.")
+            if line.strip():
+                yield number, line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}:{number}: is not UTF-8; save the file as UTF-8.") from error
+
+
+def refuse_constant(name: str) -> NoReturn:
+    """For a JSON decoder's `parse_constant`: NaN and Infinity, which Python writes and JSON lacks."""
+    raise ValueError(f"{name} is not a JSON value")
+
+
+STRICT = json.JSONDecoder(parse_constant=refuse_constant)
+"""Made once: json.loads would make a decoder for every line."""
+
+
+def decode(text: str, where: str, *, remedy: str, shape: str, decoder: json.JSONDecoder = STRICT) -> Any:
+    """A JSON value from anywhere but our own records; remedy and shape end the two sentences.
+
+    Raises:
+        UserError: not JSON, or nested too deeply.
+    """
+    try:
+        return decoder.decode(text)
+    except ValueError as error:
+        why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        raise UserError(f"{where}: is not JSON ({why}); {remedy}.") from error
+    except RecursionError as error:
+        raise UserError(f"{where}: is nested too deeply; {shape}.") from error
 
 
 def read_text(path: Path) -> str:

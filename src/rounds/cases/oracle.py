@@ -39,7 +39,11 @@ class Thought:
 
 def five(world: World, seen: Observed) -> list[int]:
     """The five likeliest conditions, best first (indices into `world.conditions`)."""
-    return [int(i) for i in np.argsort(-world.posterior(seen), kind="stable")[:5]]
+    return _first_five(world.posterior(seen))
+
+
+def _first_five(posterior: Floats) -> list[int]:
+    return [int(i) for i in np.argsort(-posterior, kind="stable")[:5]]
 
 
 def reply_text(names: Sequence[str], red_flags: Sequence[str]) -> str:
@@ -57,7 +61,7 @@ def direct(world: World, drawn: Drawn) -> Thought:
 
     Lessons know the truth: a list without it would teach to miss.
     """
-    return Thought("", _reply(world, drawn))
+    return Thought("", _reply(world, drawn, world.posterior(drawn.seen)))
 
 
 def think(world: World, drawn: Drawn, random: Random) -> Thought:
@@ -73,42 +77,42 @@ def think(world: World, drawn: Drawn, random: Random) -> Thought:
         lines.append(random.choice(UNPLACED))
     else:
         # One name: where there were two, small models named one twice, and the list began with both.
-        lines.append(_fill(random.choice(LEADING), "", _name(world, _ordered(world, drawn)[0])))
-    return Thought(" ".join(line for line in lines if line), _reply(world, drawn))
+        lines.append(_fill(random.choice(LEADING), "", _name(world, _ordered(world, drawn, final)[0])))
+    return Thought(" ".join(line for line in lines if line), _reply(world, drawn, final))
 
 
 def _step(world: World, finding: int, posterior: Floats, random: Random) -> str:
     """The likeliest condition so far among those that list this finding: what the knowledge base supports."""
-    fitting = [int(c) for c in np.argsort(-posterior, kind="stable") if world.listed[c, finding]]
-    if not fitting:
+    listing = np.flatnonzero(world.listed[:, finding])
+    if not len(listing):
         return ""
     name = world.knowledge.findings[world.findings[finding]].name
-    return _fill(random.choice(FITS), name, _name(world, fitting[0]))
+    return _fill(random.choice(FITS), name, _name(world, int(listing[posterior[listing].argmax()])))
 
 
 def _against(world: World, seen: Observed, final: Floats, random: Random) -> list[str]:
     """At most one absent finding that a leading candidate usually shows."""
-    lines: list[str] = []
+    leading = np.argsort(-final)[:8]
     for finding in seen.asked_absent:
-        expected = [int(c) for c in np.argsort(-final)[:8] if world.chance[c, finding] >= 0.5]
-        if expected and len(lines) < 1:
+        expected = [int(c) for c in leading if world.chance[c, finding] >= 0.5]
+        if expected:
             name = world.knowledge.findings[world.findings[finding]].name
-            lines.append(_fill(random.choice(AGAINST), name, _name(world, expected[0])))
-    return lines
+            return [_fill(random.choice(AGAINST), name, _name(world, expected[0]))]
+    return []
 
 
-def _ordered(world: World, drawn: Drawn) -> list[int]:
-    ranked = five(world, drawn.seen)
+def _ordered(world: World, drawn: Drawn, posterior: Floats) -> list[int]:
+    ranked = _first_five(posterior)
     truth = world.index.get(drawn.case.condition)
     if truth is not None and truth not in ranked:
         ranked = [*ranked[:4], truth]
     return ranked
 
 
-def _reply(world: World, drawn: Drawn) -> str:
+def _reply(world: World, drawn: Drawn, posterior: Floats) -> str:
     if drawn.case.outside:
         return ABSTENTION
-    names = [world.conditions[i].name for i in _ordered(world, drawn)]
+    names = [world.conditions[i].name for i in _ordered(world, drawn, posterior)]
     return reply_text(names, drawn.case.red_flags)
 
 

@@ -92,7 +92,7 @@ def make_same_tokens(work: Work, chosen: recipe.Recipe) -> Figures:
     codec = Codec.load(work.inputs["base"])
     taught = examples(files.read_jsonl(work.inputs["traces"] / LESSONS, Lesson), codec)
     tokens = sum(len(one.ids) for one in taught) * chosen.distil.epochs
-    fresh = direct(read_oracle(work.inputs["cases"], "fresh"))
+    fresh = direct(*read_oracle(work.inputs["cases"], "fresh"))
     spelled = examples(fresh, codec)
     passes = tokens / sum(len(one.ids) for one in spelled)
     if passes < 1:
@@ -114,7 +114,8 @@ def _right_answers(work: Work, lessons: Sequence[Lesson]) -> list[Lesson]:
     """The oracle's answer for each case where there is one, so that the control is not taught the teacher's order."""
     if not (work.inputs["cases"] / "oracle.jsonl").is_file():
         return list(lessons)
-    known = {one.prompt.case_id: one.reply for one in read_oracle(work.inputs["cases"], "traces")}
+    (traced,) = read_oracle(work.inputs["cases"], "traces")
+    known = {one.prompt.case_id: one.reply for one in traced}
     return [one.model_copy(update={"reply": known.get(one.prompt.case_id, one.reply)}) for one in lessons]
 
 

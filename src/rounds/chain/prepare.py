@@ -92,15 +92,16 @@ def part(items: Sequence[Any], name: str) -> list[Any]:
     return list(items[round(low * len(items)) : round(high * len(items))])
 
 
-def read_oracle(directory: Path, name: str) -> list[Lesson]:
-    """The oracle's lessons on one share of teach.
+def read_oracle(directory: Path, *names: str) -> tuple[list[Lesson], ...]:
+    """The oracle's lessons on each share of teach that is named, read once.
 
     Raises:
         UserError: the cases have no oracle (they came from a file).
     """
     if not (directory / ORACLE).is_file():
         raise UserError("cases from a file have no oracle to teach a model from nothing; start from a checkpoint.")
-    return part(list(files.read_jsonl(directory / ORACLE, Lesson)), name)
+    lessons = list(files.read_jsonl(directory / ORACLE, Lesson))
+    return tuple(part(lessons, name) for name in names)
 
 
 def direct(lessons: Iterable[Lesson]) -> list[Lesson]:
@@ -110,8 +111,8 @@ def direct(lessons: Iterable[Lesson]) -> list[Lesson]:
 
 def make_tokenizer(work: Work, chosen: recipe.Recipe) -> Figures:
     """tokenizer/: byte-level BPE on pages of the knowledge base and lessons."""
-    lessons = read_oracle(work.inputs["cases"], "lessons")[:4000]
-    texts = [text for one in lessons for text in (one.prompt.messages[0].content, one.thinking, one.reply)]
+    (lessons,) = read_oracle(work.inputs["cases"], "lessons")
+    texts = [text for one in lessons[:4000] for text in (one.prompt.messages[0].content, one.thinking, one.reply)]
     texts += pages(load_knowledge(), chosen.seed)
     train_tokenizer(texts, chosen.pretrain.vocabulary, work.out, chosen.student.chat)
     return {"vocabulary": Codec.load(work.out).size}
@@ -138,7 +139,7 @@ def make_base(work: Work, chosen: recipe.Recipe) -> Figures:
     if chosen.student.backbone is None:
         return link_checkpoint(work, chosen.student)
     codec = Codec.load(work.inputs["tokenizer"])
-    lessons = direct(read_oracle(work.inputs["cases"], "lessons"))
+    lessons = direct(*read_oracle(work.inputs["cases"], "lessons"))
     model, trained = _from_nothing(chosen, chosen.student.backbone, codec, lessons, chosen.pretrain)
     checkpoint.save(model, work.inputs["tokenizer"], work.out)
     return asdict(trained) | {"parameters": sum(p.numel() for p in model.parameters())}
@@ -178,7 +179,7 @@ def make_teacher_pretrained(work: Work, chosen: recipe.Recipe) -> Figures:
     backbone = chosen.teacher.backbone
     assert backbone is not None
     codec = Codec.load(work.inputs["tokenizer"])
-    lessons = direct(read_oracle(work.inputs["cases"], "lessons"))
+    lessons = direct(*read_oracle(work.inputs["cases"], "lessons"))
     settings = chosen.teach.model_copy(update={"steps": max(1, chosen.teach.pretrain_steps)})
     model, trained = _from_nothing(chosen, backbone, codec, lessons, settings)
     checkpoint.save(model, work.inputs["tokenizer"], work.out)
@@ -189,11 +190,11 @@ def make_teacher_taught(work: Work, chosen: recipe.Recipe) -> Figures:
     """teacher/taught/: chain of thought by the oracle, and the load of the experts by layer and specialty."""
     source = work.inputs["teacher/pretrained"]
     codec = Codec.load(source)
-    lessons = read_oracle(work.inputs["cases"], "lessons")
+    lessons, fresh = read_oracle(work.inputs["cases"], "lessons", "fresh")
     model = checkpoint.load(source)
     trained = _learn(model, examples(lessons, codec), chosen.teach, codec, chosen.seed)
     checkpoint.save(model, source, work.out)
-    loads = expert_loads(model, codec, _by_specialty(work))
+    loads = expert_loads(model, codec, _by_specialty(work, fresh[:LOADED]))
     files.write_text(work.out / "experts.json", json.dumps(loads, indent=1))
     peaks = [peak(shares) for shares in loads["all"].values()]
     return asdict(trained) | {"expert_load_max_over_mean": round(max(peaks), 3) if peaks else None}
@@ -203,13 +204,12 @@ LOADED = 600
 """Lessons the load of the experts is measured on, none of which the teacher has seen."""
 
 
-def _by_specialty(work: Work) -> dict[str, list[Lesson]]:
-    specialty = {case.id: case.specialty for case in part(read_cases(work.inputs["cases"], "teach"), "fresh")}
-    fresh = read_oracle(work.inputs["cases"], "fresh")[:LOADED]
-    groups: dict[str, list[Lesson]] = {"all": fresh}
-    for lesson in fresh:
+def _by_specialty(work: Work, lessons: Sequence[Lesson]) -> dict[str, Sequence[Lesson]]:
+    specialty = {case.id: case.specialty for case in read_cases(work.inputs["cases"], "teach")}
+    groups: dict[str, list[Lesson]] = {}
+    for lesson in lessons:
         groups.setdefault(specialty[lesson.prompt.case_id], []).append(lesson)
-    return groups
+    return {"all": lessons, **groups}
 
 
 def expert_loads(model: Any, codec: Codec, groups: Mapping[str, Sequence[Lesson]]) -> dict[str, dict[str, list[float]]]:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from rounds.exam import logs
 from rounds.exam.logs import Choice, Entry
-from rounds.files import numbered_lines
+from rounds.files import STRICT, decode, numbered_lines
 from rounds.progress import bar
 from rounds.records import Grade, UserError
 
@@ -32,12 +32,8 @@ EVERY = 4096
 """Lines between two movements of the bar."""
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON value")
-
-
-# Made once: json.loads would make a decoder for every line.
-STRICT, LENIENT = json.JSONDecoder(parse_constant=_refuse_constant), json.JSONDecoder()
+LENIENT = json.JSONDecoder()
+"""Takes NaN, as other programs write it."""
 
 Ids = dict[str, int]
 """Case id to its number; tables that are to be compared share one, so that each id is kept once."""
@@ -162,7 +158,13 @@ def from_grades(grades: Iterable[Grade]) -> list[Mark]:
     Raises:
         UserError: one sample of one case comes twice.
     """
-    return _gathered((_of_grade(grade, 0) for grade in grades), {}).marks()
+    rows = _filled((_of_grade(grade, 0) for grade in grades), {})
+    twice = rows.repeated()
+    if twice is not None:
+        raise UserError(
+            f"case '{twice.case_id}' has sample {twice.sample} twice; keep one grade for each case and sample."
+        )
+    return rows.table("grades", "").marks()
 
 
 def table_of(marks: Iterable[Mark], ids: Ids) -> Table:
@@ -172,10 +174,7 @@ def table_of(marks: Iterable[Mark], ids: Ids) -> Table:
         UserError: one case comes twice.
     """
     every = list(marks)
-    entries = (Entry(mark.case_id, mark.correct, 0, 0, mark.red_flags, mark.groups) for mark in every)
-    rows = _Rows(ids, None)
-    for entry in entries:
-        rows.add(entry)
+    rows = _filled((Entry(mark.case_id, mark.correct, 0, 0, mark.red_flags, mark.groups) for mark in every), ids)
     twice = rows.repeated()
     if twice is not None:
         raise UserError(f"case_id '{twice.case_id}' is marked twice for one model; keep one mark for each case.")
@@ -183,16 +182,11 @@ def table_of(marks: Iterable[Mark], ids: Ids) -> Table:
     return replace(rows.table("", ""), share=share, samples=np.array([mark.samples for mark in every], dtype=np.int64))
 
 
-def _gathered(entries: Iterable[Entry], ids: Ids) -> Table:
+def _filled(entries: Iterable[Entry], ids: Ids) -> _Rows:
     rows = _Rows(ids, None)
     for entry in entries:
         rows.add(entry)
-    twice = rows.repeated()
-    if twice is not None:
-        raise UserError(
-            f"case '{twice.case_id}' has sample {twice.sample} twice; keep one grade for each case and sample."
-        )
-    return rows.table("grades", "")
+    return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,13 +356,13 @@ def _with_bar(path: Path) -> Iterator[tuple[int, str]]:
 
 def _row(line: str, where: str, *, strict: bool = True) -> dict[str, Any]:
     """A JSON object; strict: NaN and Infinity, which Python writes and JSON lacks, are refused."""
-    try:
-        row = (STRICT if strict else LENIENT).decode(line)
-    except ValueError as error:
-        why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-        raise UserError(f"{where}: is not JSON ({why}); the line may be cut short: make the file anew.") from error
-    except RecursionError as error:
-        raise UserError(f"{where}: is nested too deeply; expected one flat JSON object a line.") from error
+    row = decode(
+        line,
+        where,
+        remedy="the line may be cut short: make the file anew",
+        shape="expected one flat JSON object a line",
+        decoder=STRICT if strict else LENIENT,
+    )
     if not isinstance(row, dict):
         raise UserError(f"{where}: is not a JSON object; expected {{'case_id': ..., 'correct': true}}.")
     return row

@@ -7,15 +7,14 @@ marking (`rounds.grade.grading`), and any repair of a broken line.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from pydantic import ValidationError
 
-from rounds.files import numbered_lines
+from rounds.files import decode, numbered_lines
 from rounds.records import Trace, UserError
 
 SHAPE = 'expected {"case_id": "c1", "diagnoses": ["gout"]} or {"case_id": "c1", "reply": "1. gout"}'
@@ -59,20 +58,10 @@ def read_given(path: Path) -> Iterator[Given]:
 
 
 def _row(line: str, where: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line, parse_constant=_refuse_constant)
-    except ValueError as error:
-        why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-        raise UserError(f"{where}: is not JSON ({why}); the line may be cut short: make the file anew.") from error
-    except RecursionError as error:
-        raise UserError(f"{where}: is nested too deeply; {SHAPE}.") from error
+    row = decode(line, where, remedy="the line may be cut short: make the file anew", shape=SHAPE)
     if not isinstance(row, dict):
         raise UserError(f"{where}: is not a JSON object; {SHAPE}.")
     return row
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON value")
 
 
 def _traced(row: Mapping[str, Any], where: str) -> Given:

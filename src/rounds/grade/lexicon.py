@@ -1,8 +1,8 @@
 """Which disease a name means: the names of `data/names/` and of the knowledge base, found under qualifying words.
 
 A name is first looked up whole, then without ever more of its minor and narrowing words: 'acute left-sided heart
-attack' is the myocardial infarction, with 'acute' and 'left' left over. A
-name in two groups means both. Left out on purpose: what the words left over mean (`rounds.grade.match`), and codes.
+attack' is the myocardial infarction, with 'acute' and 'left' left over. A name in two groups means both. Left out on
+purpose: what the words left over mean (`rounds.grade.match`), and codes.
 """
 
 from __future__ import annotations

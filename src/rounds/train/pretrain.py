@@ -1,6 +1,7 @@
 """Trains a tiny model from scratch: our own loop, as no library has Muon, MoE balance and length batches in one.
 
-The base student learns the text of the knowledge base and cases with direct answers; the teacher starts the same way.
+The base student learns the text of the knowledge base and cases with direct answers; the teacher starts the same way
+and goes on with chain of thought. A student distilled with a penalty on repeats learns here too, as TRL has none.
 Left out on purpose: several machines (use a checkpoint instead), mixed precision (no gain on a CPU at this size).
 """
 

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on prompt and completion by TRL's SFTTrainer, for the teacher's lessons and for distilling.
+"""Supervised fine-tuning on prompt and completion by TRL's SFTTrainer: adapters, and checkpoints in full.
 
 Examples arrive as token ids made by our own codec, so that a lesson is spelled exactly as an exam prompt will be. TRL's
 defaults that hurt on a CPU (bf16, gradient checkpointing) are set off. Left out on purpose: packing (see

@@ -11,11 +11,11 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NoReturn, TypeVar
+from typing import IO, Any, TypeVar
 
 from pydantic import ConfigDict, ValidationError
 
-from rounds.files import unreadable
+from rounds.files import decode, refuse_constant, split_lines, unreadable
 from rounds.records import Record, UserError
 
 
@@ -93,17 +93,10 @@ def lines(path: Path, longest: int = -1) -> Iterator[tuple[int, str]]:
     Raises:
         UserError: missing, unreadable, a broken gzip, not UTF-8, or a line longer than allowed.
     """
-    number = 1
     try:
         with opened(path) as content:
-            for number, line in enumerate(iter(lambda: content.readline(longest + (longest >= 0)), b""), start=1):
-                if 0 <= longest < len(line):
-                    raise UserError(f"{path}:{number}: is longer than {longest:,} bytes; write one JSON object a line.")
-                if line.strip():
-                    text = line.decode("utf-8")
-                    yield number, text.removeprefix("\ufeff") if number == 1 else text
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}:{number}: is not UTF-8; save the file as UTF-8.") from error
+            for number, text in split_lines(content, path, longest):
+                yield number, text.removeprefix("\ufeff") if number == 1 else text
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path}: is a broken gzip file ({error}); fetch it anew.") from error
     except OSError as error:
@@ -130,13 +123,13 @@ def parse(line: str, where: str) -> Any:
     Raises:
         UserError: not JSON, or nested too deeply.
     """
-    try:
-        return json.loads(line, parse_constant=_refuse_constant, object_pairs_hook=_no_repeats)
-    except ValueError as error:
-        why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-        raise UserError(f"{where}: is not JSON ({why}); the text may be cut short: fetch the file anew.") from error
-    except RecursionError as error:
-        raise UserError(f"{where}: is nested too deeply; expected one JSON object a row.") from error
+    return decode(
+        line,
+        where,
+        remedy="the text may be cut short: fetch the file anew",
+        shape="expected one JSON object a row",
+        decoder=ONCE,
+    )
 
 
 def _is_document(path: Path) -> bool:
@@ -161,13 +154,13 @@ def _object(value: Any, where: str) -> dict[str, Any]:
     return value
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON value")
-
-
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
         names = [key for key, _ in pairs]
         raise ValueError(f"the key '{next(key for key in names if names.count(key) > 1)}' is given twice")
     return value
+
+
+ONCE = json.JSONDecoder(parse_constant=refuse_constant, object_pairs_hook=_no_repeats)
+"""Strict, and every key once."""
