@@ -294,7 +294,9 @@ def test_paper_rooms_import_without_torch(house: list[Module]) -> None:
 
 
 def test_judging_and_serving_verbs_import_without_torch() -> None:
-    names = [f"rounds.cli.{verb}" for verb in ("examine", "compare", "report", "serve", "ask")]
+    names = [
+        f"rounds.cli.{verb}" for verb in ("examine", "compare", "study", "grade", "templates", "report", "serve", "ask")
+    ]
     assert imports_only(names, ("torch", "transformers", "openvino"), SOURCE) == []
 
 

@@ -119,6 +119,9 @@ class Pretrain(Optimiser):
     """Muon for matrices (https://kellerjordan.github.io/posts/muon), AdamW for embeddings and the router."""
     no_repeat: float = Field(default=4.0, ge=0)
     """Weight of unlikelihood (arXiv 1908.04319) on naming in an answer what it already names; 0 is off."""
+    strange: float = Field(default=0.0, ge=0, le=1)
+    """Share of lessons between whose words some are put that mean nothing, so that a sentence frame no lesson had does
+    not mislead; for models from nothing, whose vocabulary knows few words."""
 
 
 class Teach(Optimiser):
@@ -131,6 +134,8 @@ class Teach(Optimiser):
     grpo_steps: int = Field(default=8, ge=0)
     muon: bool = True
     no_repeat: float = Field(default=4.0, ge=0)
+    """As in [pretrain]."""
+    strange: float = Field(default=0.0, ge=0, le=1)
     """As in [pretrain]."""
 
 
@@ -173,6 +178,8 @@ class Distil(Optimiser):
     """Learn from the teacher's logits as well; needs one vocabulary for both."""
     no_repeat: float = Field(default=0.0, ge=0)
     """As in [pretrain], for the full method: above 0 the student learns in our own loop instead of TRL's."""
+    strange: float = Field(default=0.0, ge=0, le=1)
+    """As in [pretrain]."""
     muon: bool = True
     """Muon for matrices, with the full method."""
     controls: bool = True
@@ -206,11 +213,19 @@ class Quantize(Record):
 
     target: Literal["openvino"] = "openvino"
     bits: Literal[4, 8] = 4
+    """Where the ladder begins; 8 is its last rung."""
     group: int = Field(default=64, ge=-1)
+    """Weights that share a scale on the first rung; -1 is a row."""
     gptq: bool = True
     """Error-compensated rounding (arXiv 2210.17323); off is plain round-to-nearest."""
     everything: bool = False
     """4 bits for embeddings and head as well; off keeps them in 8."""
+    ladder: bool = True
+    """Climb to finer groups, then to 8 bits for the most sensitive layers, where the first rung is not held."""
+    budget: str | None = Field(default=None, pattern=r"^\d+(\.\d+)? ?([KMGT]i?B|bits)$")
+    """Largest size, as "5GB" or "5.5 bits" (a weight, on average); None is no limit."""
+    kv_cache: Literal["f16", "u8"] = "f16"
+    """Precision of keys and values in serving; 8 bits are measured with the rest."""
     calibration: int = Field(default=128, ge=1)
     """Traces of the model's own to calibrate on, never an exam case."""
 
@@ -226,7 +241,7 @@ class Examine(Record):
     samples: int = Field(default=1, ge=1, le=64)
     """Answers a case; more than one is averaged within its case."""
     rerun: bool = True
-    """Answer the exam a second time, to print the noise floor."""
+    """Have the last model answer tune cases twice, to show the run-to-run noise; the exam is not opened for it."""
 
 
 class Compare(Record):

@@ -108,6 +108,8 @@ class Sampling(Record):
     seed: int = Field(default=0, ge=0)
     samples: int = Field(default=1, ge=1, le=256)
     """Answers a prompt; samples of one case are a cluster, never cases."""
+    json_schema: str = ""
+    """JSON schema that the reply must obey, enforced by the engine's grammar; '' for none."""
 
 
 class Trace(Record):
@@ -127,6 +129,8 @@ class Trace(Record):
     finish: Literal["stop", "length", "error"]
     thinking_tokens: int
     reply_tokens: int
+    prompt_tokens: int = 0
+    """0 where an endpoint does not tell, and in traces of an older version."""
     first_token_s: float | None = None
     """Seconds to the first token; None where the engine does not tell it for one request of a batch."""
     total_s: float | None = None
@@ -288,6 +292,62 @@ class Floor(Record):
     met: bool
 
 
+class Share(Record):
+    """Events of the chances there were. Its interval counts conditions, or cases where no condition is known."""
+
+    name: str
+    events: int
+    chances: int
+    clusters: int
+    low: float
+    """95 %, 0..1."""
+    high: float
+    standing: str = ""
+    """What its detector is worth: the measured kappa, or `not validated`; '' where nothing had to be detected."""
+
+
+class Stretch(Record):
+    """Answers of one model that thought about equally long."""
+
+    shortest: int
+    """Thinking tokens."""
+    longest: int
+    right: Share
+    seconds: float | None = None
+    """Median of an answer; None where none was timed."""
+
+
+class Sitting(Record):
+    """How one model sat the exam: what it was asked, what became of its answers, what its reasoning is worth."""
+
+    answers: int
+    asked: dict[str, str] = Field(default_factory=dict)
+    """Engine, template and sampling, as its traces tell; empty without traces."""
+    outcomes: dict[str, int] = Field(default_factory=dict)
+    """Answers by the level of the match or by why they are no hit; each answer counts once."""
+    cut: int | None = None
+    """Answers that ended at the limit of tokens; None without traces."""
+    reasoning: tuple[Share, ...] = ()
+    """Step errors, hallucinated findings and error modes, those that could be counted."""
+    lengths: tuple[Stretch, ...] = ()
+    """Shortest thoughts first; cases outside the knowledge base left out."""
+
+
+class Noise(Record):
+    """The same model on the same cases twice: what changes when nothing was changed."""
+
+    model: str
+    how: str
+    """What differed between the two, in words."""
+    cases: int
+    """Answered twice and gradable both times."""
+    changed: int
+    """Cases whose answer was not the same."""
+    only_first: int
+    """Right the first time only."""
+    only_second: int
+
+
 class Report(Record):
     """Everything a page, a passport or a gate needs to know about one run."""
 
@@ -303,6 +363,14 @@ class Report(Record):
     """Figures by model: top-1, top-5, valid five, step error rate, tokens, seconds, bytes."""
     baselines: dict[str, dict[str, float | int | str | None]] = Field(default_factory=dict)
     """Oracle, bag of words, most frequent five."""
+    sittings: dict[str, Sitting] = Field(default_factory=dict)
+    """By model; empty in reports of an older version and in those made from bare marks."""
+    noise: Noise | None = None
+    """None where no model was asked twice."""
+    made: dict[str, str] = Field(default_factory=dict)
+    """How the models were made, in the run's own figures."""
+    ladder: tuple[dict[str, float | int | str | bool | None], ...] = ()
+    """A row a rung of the ladder of bits, the smallest first: bytes, divergence, finding on tune cases."""
     notes: tuple[str, ...] = ()
     machine: dict[str, str] = Field(default_factory=dict)
     digests: dict[str, str] = Field(default_factory=dict)

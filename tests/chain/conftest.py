@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from rounds.prompts.template import render
+from rounds.records import Case, Lesson
+
 TOY = """
 name = "toy"
 seed = 3
@@ -143,3 +146,60 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
 def call() -> Callable[..., subprocess.CompletedProcess[str]]:
     """`rounds` with any words."""
     return rounds
+
+
+SPOKEN = [
+    "A man of 54 with chest pain, troponin 1.25 ng/mL and ST elevation. Five diagnoses?",
+    "Chest pain suggests: acute myocardial infarction. No fever, so less likely: pneumonia. Give aspirin 300 mg once.",
+    "1. Acute myocardial infarction\n2. Pulmonary embolism\n3. Aortic dissection\nRed flags: chest pain",
+] * 9
+
+
+@pytest.fixture(scope="session")
+def babbler(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random Qwen2 whose next tokens depend on the text: four bits visibly change it."""
+    from rounds.model import checkpoint
+    from rounds.model.backbone import build
+    from rounds.model.tokenizer import Codec, train_tokenizer
+    from rounds.recipe import Backbone
+
+    directory = tmp_path_factory.mktemp("babbler")
+    train_tokenizer(SPOKEN, 340, directory / "words", "deepseek-r1")
+    codec = Codec.load(directory / "words")
+    backbone = Backbone(structure="qwen2", width=64, layers=2, feed_forward=96, context=320)
+    model = build(backbone, codec.size, 1, bos=codec.bos_id, eos=codec.eos_ids, pad=codec.pad_id)
+    for name, weight in model.named_parameters():
+        if weight.ndim == 2:
+            weight.data *= 5.0 if "embed" not in name else 20.0
+    checkpoint.save(model, directory / "words", directory / "babbler")
+    return directory / "babbler"
+
+
+@pytest.fixture(scope="session")
+def tune() -> list[Case]:
+    """Short cases to answer badly."""
+    return [
+        Case(
+            id=f"tune-{i}",
+            vignette=f"A man of {40 + i} has chest pain.",
+            diagnosis="Acute myocardial infarction",
+            red_flags=("chest pain",),
+            split="tune",
+        )
+        for i in range(24)
+    ]
+
+
+@pytest.fixture(scope="session")
+def told(tune: list[Case]) -> list[Lesson]:
+    """Answers to those cases, with a token of every class."""
+    thinking, reply = SPOKEN[1], SPOKEN[2]
+    return [
+        Lesson(
+            prompt=render(case, "differential-brief@1"),
+            thinking=f"{case.id} has 3. {thinking}",
+            reply=reply,
+            teacher="t",
+        )
+        for case in tune
+    ]

@@ -110,6 +110,22 @@ def test_controls_are_shown_but_do_not_gate(report: Report, passport: Passport) 
     assert sum("Reasoning against same" in note for note in report.notes) == 2
 
 
+def test_noise_is_of_tune_cases_and_sittings_are_of_the_exam(toy: Any, report: Report) -> None:
+    tune = [row["id"] for row in rows(toy.run / "cases" / "tune.jsonl")]
+    orders = [
+        [row["case_id"] for row in rows(toy.run / "grades" / "packed" / "rerun" / name / "grades.jsonl")]
+        for name in ("first", "again")
+    ]
+    assert orders[0] == tune
+    assert sorted(orders[1]) == sorted(tune)
+    assert orders[1] != tune
+    assert report.noise is not None
+    assert report.noise.cases == len(tune)
+    for model, sat in report.sittings.items():
+        assert sum(sat.outcomes.values()) == sat.answers == report.models[model]["cases"]
+        assert sat.asked["engine"]
+
+
 def test_the_counts_are_those_of_the_grades(toy: Any, report: Report) -> None:
     inside = {row["id"] for row in rows(toy.run / "cases" / "exam.jsonl") if not row["outside"]}
     assert len(inside) == 48

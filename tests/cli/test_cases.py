@@ -69,6 +69,33 @@ def test_a_broken_row_leaves_nothing_behind(tmp_path: Path, capsys: pytest.Captu
     assert list(out.parent.iterdir()) == []
 
 
+def test_a_right_answer_that_no_reader_accepts_stops_the_build(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story = "A gardener has a ring of small red bumps on the back of the left hand that neither itches nor scales."
+    table = tmp_path / "own.csv"
+    table.write_text(f"nr,story,name\n1,{story},Granuloma annulare\n2,{story},unknown\n", encoding="utf-8")
+    columns = tmp_path / "own.toml"
+    columns.write_text('[columns]\nid = "nr"\nvignette = "story"\ndiagnosis = "name"\n', encoding="utf-8")
+    out = tmp_path / "cases.jsonl"
+    assert run("--from", "table", table, "--columns", columns, "--out", out) == 2
+    assert "case '2': no reader accepts its right answer 'unknown'" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_recipes_own_file_is_held_to_the_readers_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = write(tmp_path / "own.jsonl", {"id": "c1", "vignette": "A hot joint.", "diagnosis": "unknown"})
+    recipe = tmp_path / "own.toml"
+    recipe.write_text(
+        'name = "own"\n[student]\ncheckpoint = "s"\n[teacher]\ncheckpoint = "t"\n'
+        f'[cases]\nfile = "{own}"\n[compare]\nmargin = 0.05\nwhy_margin = "one in twenty cases"\n',
+        encoding="utf-8",
+    )
+    assert run(recipe, "--out", tmp_path / "run") == 2
+    assert "case 'c1': no reader accepts its right answer 'unknown'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_nothing_that_makes_a_case_is_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write(tmp_path / "in.jsonl", item("1", has_image=True))
     assert run("--from", "head-qa", source, "--out", tmp_path / "cases.jsonl") == 2

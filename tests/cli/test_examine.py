@@ -82,3 +82,44 @@ def test_asking_without_red_flags(command: list[str], tmp_path: Path, capsys: py
     assert "reasoning drift: " in out
     (asked,) = files.read_jsonl(tmp_path / "out" / "counterfactual.jsonl", Counterfactual)
     assert (asked.case_id, asked.flag, asked.ignored) == ("c1", "fainting", True)
+
+
+def test_a_strategy_prints_its_cost(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    vote = ["--strategy", "vote", "--count", "3", "--temperature", "0.6"]
+    assert main([*command, *vote, "--json"]) == 0
+    told = capsys.readouterr()
+    assert "cost: 6 calls, 3.0 a case; 0 prompt and 30 answer tokens a case; " in told.err
+    found = json.loads(told.out)
+    assert (found["top1"], found["cost"]["calls"], found["cost"]["cases"]) == (1.0, 6, 2)
+    teach = tmp_path / "teach.jsonl"
+    files.write_jsonl(teach, [Case(id="t1", vignette="A man with joint pain.", diagnosis="gout")])
+    shown = [*command[:-1], str(tmp_path / "shown"), "--strategy", "few-shot", "--teach", str(teach), "--json"]
+    assert main(shown) == 0
+    assert json.loads(capsys.readouterr().out)["cost"]["calls"] == 3
+    assert "Cases solved before" in (tmp_path / "shown" / "traces.jsonl").read_text(encoding="utf-8")
+    assert not list(tmp_path.glob(".*journal*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--strategy", "vote"], "a vote of greedy answers is one answer many times; give a temperature such as 0.6."),
+        (["--strategy", "few-shot"], "--strategy few-shot needs --teach with the cases to take examples from."),
+        (["--strategy", "vote", "--count", "0"], "--count 0 is not within 1 to 64; give the answers of a vote or the"),
+    ],
+)
+def test_a_strategy_s_faults_are_one_sentence(
+    command: list[str], capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+) -> None:
+    assert main([*command, *words]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_options_are_marked_as_options(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    case = Case(id="o1", vignette="Which?", diagnosis="gout", options=("flu", "gout"), right=("B",), kind="choice")
+    files.write_jsonl(tmp_path / "exam.jsonl", [case])
+    assert main([*command, "--template", "auto"]) == 0
+    grade = json.loads((tmp_path / "out" / "grades.jsonl").read_text(encoding="utf-8"))
+    assert (grade["correct"], grade["answer"]["choices"]) == (True, ["B"])
+    trace = json.loads((tmp_path / "out" / "traces.jsonl").read_text(encoding="utf-8"))
+    assert trace["prompt"]["template"] == "choice@1"

@@ -45,7 +45,7 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
     for name, line in VERBS.items():
-        assert f"  {name:<8}  {line}\n" in shown
+        assert f"  {name:<{max(map(len, VERBS))}}  {line}\n" in shown
 
 
 def test_no_verb_shows_help_and_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,6 +95,27 @@ def test_report_without_answers_still_shows_the_findings(tmp_path: Path, capsys:
     assert "no grid of cases is drawn" in (run / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_report_of_an_older_version_gets_its_sections_from_the_grades(tmp_path: Path) -> None:
+    run = a_run(tmp_path / "run")
+    before = (run / "report.json").read_text(encoding="utf-8")
+    assert run_report(run) == 0
+    text = (run / "report.html").read_text(encoding="utf-8")
+    assert "How the answers were marked" in text
+    assert "How every model was asked" in text
+    assert (run / "report.json").read_text(encoding="utf-8") == before
+
+
+def test_where_report_json_has_sections_they_are_what_is_shown(tmp_path: Path) -> None:
+    run = a_run(tmp_path / "run")
+    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    report["sittings"] = {"base": {"answers": 12345}}
+    (run / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    assert run_report(run) == 0
+    text = (run / "report.html").read_text(encoding="utf-8")
+    assert "12,345" in text
+    assert "How every model was asked" not in text
+
+
 def test_report_of_nothing_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"report\.json: cannot be read"):
         run_report(tmp_path)

@@ -43,6 +43,14 @@ def test_each_answer_has_a_seed_of_its_own() -> None:
     assert seed_of(Sampling(), "a", 0) == seed_of(Sampling(temperature=1.0), "a", 0)
 
 
+def test_a_schema_is_refused_where_no_grammar_enforces_it(codec: Codec) -> None:
+    prompt = Prompt(case_id="c", template="t@1", messages=(Message(role="user", content="fever"),))
+    with pytest.raises(
+        UserError, match=r"^engines in this process enforce no JSON schema; ask an endpoint such as vLLM"
+    ):
+        begin(codec, prompt, 0, Sampling(json_schema="{}"), 40)
+
+
 def test_a_prompt_that_fills_the_context_is_named(codec: Codec) -> None:
     prompt = Prompt(case_id="c9", template="t@1", messages=(Message(role="user", content="pain " * 50),))
     with pytest.raises(UserError, match=r"case 'c9': its prompt has \d+ tokens and the model's context 40; shorten it"):

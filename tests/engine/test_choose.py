@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from rounds.engine.choose import engine_for, open_responder
+from rounds.engine.choose import engine_for, is_endpoint, open_named, open_responder
 from rounds.engine.export import exported
 from rounds.engine.openvino import OpenVINO
 from rounds.engine.reference import Reference
@@ -32,6 +32,21 @@ def test_each_source_opens(qwen: Path, deepseek: Path, prompts: list[Prompt], mo
     assert isinstance(remote, Remote)
     assert remote._key == "secret"
     assert "secret" not in remote.name
+
+
+def test_what_a_command_line_gives(qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [is_endpoint(where) for where in ("https://host/v1", "http://host/v1", "runs/http")] == [True, True, False]
+    assert isinstance(open_named(str(qwen), None, "K", option="--name"), OpenVINO)
+    monkeypatch.setenv("SOME_KEY", "secret")
+    remote = open_named("http://127.0.0.1:9/v1", "m", "SOME_KEY", option="--name")
+    assert isinstance(remote, Remote)
+    assert (remote.model, remote._key) == ("m", "secret")
+    with pytest.raises(
+        UserError, match=r"^http://h/v1: an endpoint needs the model's name there; give --judge-name\.$"
+    ):
+        open_named("http://h/v1", None, "K", option="--judge-name")
+    with pytest.raises(UserError, match="engine 'remote' needs an endpoint"):
+        open_named(str(qwen), None, "K", option="--name", engine="remote")
 
 
 def test_the_recipes_format_counts_where_the_checkpoint_names_none(qwen: Path, tmp_path: Path) -> None:

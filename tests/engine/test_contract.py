@@ -40,6 +40,8 @@ def test_traces_come_in_the_order_of_the_prompts(engine: Streams, prompts: list[
     traces = list(engine.respond(prompts, Sampling(max_tokens=8, samples=2)))
     assert [(t.prompt.case_id, t.sample) for t in traces] == [(p.case_id, s) for p in prompts for s in (0, 1)]
     assert all(t.model == "m" for t in traces)
+    codec = engine.codec  # type: ignore[attr-defined]
+    assert [t.prompt_tokens for t in traces] == [len(codec.encode_prompt(t.prompt.messages)) for t in traces]
     assert all(t.total_s is not None and t.first_token_s is not None and t.first_token_s <= t.total_s for t in traces)
 
 

@@ -100,6 +100,18 @@ def asked(*names: str) -> list[Prompt]:
     return [Prompt(case_id=n, template="t@1", messages=(Message(role="user", content=f"Case {n}"),)) for n in names]
 
 
+def test_a_schema_is_sent_for_the_grammar(server: Server) -> None:
+    list(Remote(server.url, "m").respond(asked("a"), Sampling(json_schema='{"type": "object"}')))
+    sent = server.asked[0]["response_format"]
+    assert sent == {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "strict": True, "schema": {"type": "object"}},
+    }
+    server.asked.clear()
+    list(Remote(server.url, "m").respond(asked("a"), Sampling()))
+    assert "response_format" not in server.asked[0]
+
+
 def test_answers_come_in_order_with_seeds_and_counts(server: Server) -> None:
     server.pause = 0.01
     remote = Remote(server.url, "m", key="k", concurrency=3)
@@ -127,8 +139,9 @@ def test_no_system_message_is_added(server: Server) -> None:
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
 def test_separate_reasoning_is_taken_and_its_tokens_counted(server: Server, field: str) -> None:
     server.message = {field: "because", "content": "Flu"}
-    server.usage = {"completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 7}}
+    server.usage = {"prompt_tokens": 31, "completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 7}}
     trace = next(iter(Remote(server.url, "m").respond(asked("a"), Sampling())))
+    assert trace.prompt_tokens == 31
     assert (trace.thinking, trace.reply, trace.thinking_tokens, trace.reply_tokens) == ("because", "Flu", 7, 2)
 
 

@@ -6,7 +6,20 @@ import json
 
 import pytest
 
-from rounds.exam.audits import NOT_VALIDATED, ModeRate, Rate, as_json, audit, audited, ignored, lines, rate
+from rounds.exam.audits import (
+    NOT_VALIDATED,
+    STEPS,
+    ModeRate,
+    Rate,
+    as_json,
+    audit,
+    audited,
+    ignored,
+    lines,
+    rate,
+    shares,
+    standing,
+)
 from rounds.grade.counterfactual import Counterfactual
 from rounds.grade.mark import Marker
 from rounds.grade.modes import DRIFT, INVERSION, MODES, NOT_SEEN, Measured
@@ -23,6 +36,7 @@ def grade(case_id: str, *, condition: str = "", modes: tuple[str, ...] = (), fla
         red_flags_total=flags,
         steps=StepCheck.model_validate(steps) if steps else None,
         error_modes=modes,
+        thinking_tokens=9,
         groups={"condition": condition},
     )
 
@@ -71,6 +85,24 @@ def test_red_flag_modes_are_of_cases_with_red_flags() -> None:
     assert by_mode[NOT_SEEN] == (1, 2)
     assert by_mode[DRIFT] == (2, 3)
     assert by_mode[INVERSION] == (0, 3)
+
+
+def test_drift_is_of_answers_that_thought() -> None:
+    silent = grade("a").model_copy(update={"thinking_tokens": 0})
+    drift = next(one for one in audit([silent, grade("b", modes=(DRIFT,))]).modes if one.mode == DRIFT)
+    assert (drift.rate.events, drift.rate.chances) == (1, 1)
+
+
+def test_shares_are_what_could_be_counted_with_what_it_is_worth() -> None:
+    found = {one.name: one for one in shares(audit([grade("a", flags=1, modes=(NOT_SEEN,)), grade("b")]))}
+    assert list(found) == [DRIFT, NOT_SEEN, *MODES[2:]]
+    assert (found[NOT_SEEN].events, found[NOT_SEEN].chances) == (1, 1)
+    assert found[NOT_SEEN].standing.startswith("kappa 1.00")
+    with_steps = shares(audit([grade("a", claims=4, stated=2, invented=("fever",)), grade("b", claims=4, stated=2)]))
+    assert [one.name for one in with_steps[:2]] == list(STEPS)
+    assert [(one.events, one.chances, one.clusters) for one in with_steps[:2]] == [(1, 8, 2), (1, 4, 2)]
+    assert all("planted" in one.standing for one in with_steps[:2])
+    assert standing(None) == NOT_VALIDATED
 
 
 def test_a_mode_without_a_measured_kappa_is_not_validated() -> None:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.util
 import random
 import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -104,6 +106,7 @@ def demo(count: int = 120, evidence: Evidence = "synthetic") -> tuple[Report, li
     family = [Comparison(old, new, marks[old], marks[new]) for old, new in steps]
     verdicts = compare_family(family, margin=0.02, alpha=0.01, by=("specialty", "incidence"))
     outside = figures.outside_of(cases)
+    again = [grade for _, grade in answers["packed"]]
     report = Report(
         title="Rounds, recipe tiny: from base to 4 bits",
         alpha=0.01,
@@ -128,8 +131,10 @@ def demo(count: int = 120, evidence: Evidence = "synthetic") -> tuple[Report, li
         notes=("0 of 110 conditions reviewed by a clinician.", "Run twice, 0 of 120 marks changed."),
         machine={"processor": "2 cores", "python": "3.11.9", "seed": "1"},
         digests={"packed": "ab" * 32, "cases": "cd" * 32},
+        noise=figures.noise("packed", "in another order", again, again),
+        made={"student": "made here", "splits": "teach 9, tune 9, exam 9"},
     )
-    return report, cases, answers
+    return figures.with_sittings(report, answers, outside), cases, answers
 
 
 class Reader(HTMLParser):
@@ -196,6 +201,15 @@ def test_what_must_be_said_is_said(page: str) -> None:
         "right diagnosis",
         "By specialty",
         "By incidence",
+        "Reasoning and error modes",
+        "Priority inversion kappa 1.00 (0.99 to 1.00) on 800 planted answers",
+        "No hit rests on a judge model",
+        "Every case was paired in every comparison: none was left out.",
+        "base did not think:",
+        "packed answered 120 cases a second time, in another order. The answers to 0 were not the same",
+        "How every model was asked",
+        "TRIPOD-LLM checklist",
+        "for the hospital",
     ):
         assert phrase in text, phrase
     assert "Proven" not in text
@@ -312,6 +326,24 @@ def test_marks_without_answers_still_make_a_grid() -> None:
     assert "<details>" not in full
 
 
+def test_a_report_of_bare_marks_has_no_section_that_it_cannot_fill() -> None:
+    report, _, _ = demo(40)
+    bare = report.model_copy(update={"sittings": {}, "noise": None, "made": {}})
+    full = render(bare, (), {})
+    ids = {str(attributes["id"]) for _, attributes in read(full).tags if "id" in attributes}
+    assert ids.isdisjoint({"reasoning", "answers", "thinking", "noise", "ladder"})
+    assert {"words", "made", "tripod", "models"} <= ids
+
+
+def test_every_figure_of_a_section_is_that_of_the_report() -> None:
+    report, cases, answers = demo(40)
+    sat = report.sittings["packed"]
+    wrong = sat.model_copy(update={"reasoning": (sat.reasoning[0].model_copy(update={"events": 7, "chances": 10}),)})
+    full = render(report.model_copy(update={"sittings": {"packed": wrong}}), cases, answers)
+    assert "7 of 10" in full
+    assert "70.0 %" in full
+
+
 def test_no_answers_is_said() -> None:
     report, _, _ = demo(40)
     assert "so no grid of cases is drawn" in render(report, (), {})
@@ -409,6 +441,29 @@ def test_a_browser_shows_it(tmp_path: Path, width: int) -> None:
         picture = page.screenshot(full_page=True, path=tmp_path / "page.png")
         browser.close()
     assert len(picture) > 20_000
+
+
+AXE = importlib.util.find_spec("axe_playwright_python")
+
+
+@pytest.mark.skipif(CHROMIUM is None or AXE is None, reason="chromium or axe-playwright-python is not installed")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_fault(tmp_path: Path, scheme: Literal["light", "dark"]) -> None:
+    from playwright.sync_api import sync_playwright
+
+    assert AXE is not None
+    assert AXE.origin is not None
+    write_report(*demo(30), tmp_path / "report.html")
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+        page.goto((tmp_path / "report.html").as_uri())
+        page.locator(".cells > details > summary").first.click()
+        page.evaluate((Path(AXE.origin).parent / "axe.min.js").read_text(encoding="utf-8"))
+        found = page.evaluate("axe.run()")
+        browser.close()
+    assert [(fault["id"], fault["nodes"][0]["html"][:200]) for fault in found["violations"]] == []
+    assert len(found["passes"]) > 20
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: the page is not printed")

@@ -77,6 +77,34 @@ def test_unfinished_thinking_is_thinking_and_an_ended_answer_without_a_marker_is
     assert codec.split([]) == ("", "", 0, 0)
 
 
+def test_the_mark_of_a_list_is_one_token_and_a_dose_is_not(tmp_path: Path) -> None:
+    train_tokenizer(["1. Gout\n2. Sepsis\n3. Angina", "sodium 128\n2.5 mg"] * 50, 400, tmp_path, "deepseek-r1")
+    codec = Codec.load(tmp_path)
+    pieces = [codec.decode([token]) for token in codec.encode_text("1. Gout\n2. Sepsis\n3. Angina")]
+    assert pieces == ["1", ".", " Gout", "\n2.", " Sepsis", "\n3.", " Angina"]
+    assert [codec.decode([token]) for token in codec.encode_text("128")] == ["1", "2", "8"]
+
+
+def test_a_phrase_is_one_token_and_spelled_alike_after_words_no_text_had(tmp_path: Path) -> None:
+    said = ("loss of appetite", "neck stiffness", "raised temperature")
+    texts = [f"The patient has {one}, {other}." for one in said for other in said] * 30
+    train_tokenizer(texts, 500, tmp_path, "deepseek-r1")
+    codec = Codec.load(tmp_path)
+    for phrase in said:
+        alone = codec.encode_text(f": {phrase}")[1:]
+        assert len(alone) == 1
+        for before in ("gave", "complained of", "findings are", "Of note", "the"):
+            assert codec.encode_text(f"{before} {phrase}")[-1:] == alone
+
+
+def test_the_vocabulary_is_filled_and_every_entry_decodes(tmp_path: Path) -> None:
+    train_tokenizer(TEXTS * 20, 420, tmp_path, "deepseek-r1")
+    codec = Codec.load(tmp_path)
+    assert codec.size <= 420
+    for text in (*TEXTS, "Körper 38.5 °C\n2. naïve"):
+        assert codec.decode(codec.encode_text(text)) == text
+
+
 def test_digits_stand_alone_and_padding_is_not_the_end(codec: Codec) -> None:
     assert len(codec.encode_text("1.25")) == 4
     assert codec.pad_id not in codec.eos_ids

@@ -1,10 +1,8 @@
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from rounds.model.tokenizer import Codec
-from rounds.quant.calibration import choose, sequences
+from rounds.quant.calibration import choose
 from rounds.records import Case, Message, Prompt, Sampling, Trace, UserError
 
 
@@ -57,7 +55,7 @@ def test_the_seed_chooses() -> None:
 
 def test_an_exam_case_is_refused_by_its_id() -> None:
     exam = case("x1", split="exam")
-    with pytest.raises(UserError, match="trace of case 'x1' shows exam case 'x1'; calibrate on traces of teach cases"):
+    with pytest.raises(UserError, match="trace of case 'x1' shows exam case 'x1'; use traces of teach or tune cases"):
         choose([trace(exam)], [exam], 1, exam=[])
     with pytest.raises(UserError, match="shows exam case 'x1'"):
         choose([trace(exam.model_copy(update={"split": "teach"}))], COMMON, 1, exam=[exam])
@@ -78,11 +76,3 @@ def test_too_few_unfinished_and_unknown_are_named() -> None:
         choose([trace(c) for c in COMMON[:2]] + [trace(c, finish="length") for c in COMMON[2:]], CASES, 5, exam=[])
     with pytest.raises(UserError, match="case 'n0': no such case; give its cases file"):
         choose([trace(SCARCE[0])], COMMON, 1, exam=[])
-
-
-def test_sequences_are_prompt_and_answer(qwen: Path) -> None:
-    codec = Codec.load(qwen)
-    (ids,) = sequences(codec, [trace(COMMON[0])], 256)
-    assert codec.split(ids[ids.index(codec.think_id or 0) + 1 :])[:2] == ("pain", "1. Flu")
-    assert ids[-1] == codec.eos_ids[0]
-    assert len(sequences(codec, [trace(COMMON[0])], 10)[0]) == 10

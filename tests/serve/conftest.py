@@ -85,6 +85,7 @@ class Scripted:
             finish="error" if "HALF" in case else "length" if "CUT" in case else "stop",
             thinking_tokens=7,
             reply_tokens=11,
+            prompt_tokens=23,
             total_s=0.25,
         )
 

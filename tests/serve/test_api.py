@@ -45,6 +45,8 @@ async def test_whole_answer(make_app: Any, client_of: Any, chat_body: Any, scrip
             "logprobs": None,
         }
     ]
+    assert answer["usage"]["prompt_tokens"] == 23
+    assert answer["usage"]["total_tokens"] == 23 + 18
     assert answer["usage"]["completion_tokens"] == 18
     assert answer["usage"]["completion_tokens_details"] == {"reasoning_tokens": 7}
     assert answer["rounds"]["standing"] == "demonstration"
@@ -82,7 +84,7 @@ async def test_streamed_answer(make_app: Any, client_of: Any, chat_body: Any, sc
     assert "".join(delta.get("content", "") for delta in deltas) == FIVE
     assert [chunk["choices"][0]["finish_reason"] for chunk in chunks[-2:-1]] == ["stop"]
     assert chunks[-1]["choices"] == []
-    assert chunks[-1]["usage"]["total_tokens"] == 18
+    assert chunks[-1]["usage"]["total_tokens"] == 23 + 18
     assert len({chunk["id"] for chunk in chunks}) == 1
 
 
@@ -104,6 +106,7 @@ async def test_several_samples(make_app: Any, client_of: Any, chat_body: Any, sc
         chunks = events((await ask(client, chat_body(n=2, stream=True))).text)
     assert [choice["index"] for choice in plain["choices"]] == [0, 1, 2]
     assert plain["usage"]["completion_tokens"] == 54
+    assert plain["usage"]["prompt_tokens"] == 23  # one prompt, three answers
     texts = dict.fromkeys(range(2), "")
     for chunk in chunks:
         texts[chunk["choices"][0]["index"]] += chunk["choices"][0]["delta"].get("content", "")

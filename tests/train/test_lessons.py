@@ -7,7 +7,7 @@ import pytest
 from rounds.knowledge.base import KnowledgeBase, load
 from rounds.model.tokenizer import Codec
 from rounds.records import Lesson
-from rounds.train.lessons import examples, pages, text_examples
+from rounds.train.lessons import STRANGE_RUNS, STRANGE_TOKENS, examples, pages, text_examples
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +30,30 @@ def test_an_answer_alone_closes_the_thinking_at_once(lessons: list[Lesson], code
     (example,) = examples([bare], codec)
     parts = codec.split(example.ids[example.start :])
     assert (parts.thinking, parts.reply) == ("", bare.reply)
+
+
+def test_strange_words_go_between_the_tokens_of_the_users_turn_and_nowhere_else(
+    lessons: list[Lesson], codec: Codec
+) -> None:
+    plain, strange = examples(lessons, codec), examples(lessons, codec, strange=1.0, seed=3)
+    assert strange == examples(lessons, codec, strange=1.0, seed=3)
+    for before, after in zip(plain, strange, strict=True):
+        added = len(after.ids) - len(before.ids)
+        assert 1 <= added <= STRANGE_RUNS * STRANGE_TOKENS
+        assert (after.start, after.reply) == (before.start + added, before.reply + added)
+        assert after.ids[after.start :] == before.ids[before.start :]
+        rest = iter(after.ids[: after.start])
+        assert all(token in rest for token in before.ids[: before.start])  # in order, others between
+        ends = [[t for t in one.ids[: one.start] if t in codec.control_ids] for one in (before, after)]
+        assert ends[0] == ends[1]
+        assert after.ids[after.start - 3 : after.start] == before.ids[before.start - 3 : before.start]
+
+
+def test_a_share_of_the_lessons_is_made_strange(lessons: list[Lesson], codec: Codec) -> None:
+    many = lessons * 40
+    changed = sum(a != b for a, b in zip(examples(many, codec), examples(many, codec, strange=0.5), strict=True))
+    assert 0.3 < changed / len(many) < 0.7
+    assert examples(many, codec) == examples(many, codec, strange=0.0, seed=9)
 
 
 def test_all_of_a_text_but_its_first_token_is_learnt(codec: Codec) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from random import Random
 from typing import NamedTuple
 
@@ -190,7 +191,8 @@ def kept_of(clinic: Clinic, counts: dict[str, int]) -> Collected:
     for specialty, count in counts.items():
         for _ in range(count):
             real = clinic.cases[number]
-            case = real.model_copy(update={"specialty": specialty, "incidence": "rare", "outside": False})
+            changed = {"specialty": specialty, "incidence": "rare", "outside": False, "red_flags": ()}
+            case = real.model_copy(update=changed)
             trace = next(teacher(clinic)([real]))
             grade = clinic.marker.mark(real, trace)
             found.kept.append(Kept(case, trace, grade))
@@ -198,28 +200,44 @@ def kept_of(clinic: Clinic, counts: dict[str, int]) -> Collected:
     return found
 
 
-def mix(clinic: Clinic, found: Collected, wanted: dict[str, int]) -> Counter[str]:
+def asked(**counts: int) -> list[Case]:
+    """So many cases of each specialty, all rare; `name_flagged` counts those with a red flag."""
+    made = []
+    for name, count in counts.items():
+        specialty, _, flag = name.partition("_")
+        blank = Case(id=name, vignette="v", diagnosis="d", specialty=specialty, incidence="rare")
+        made += [blank.model_copy(update={"red_flags": ("rigid abdomen",) if flag else ()})] * count
+    return made
+
+
+def mix(found: Collected, cases: Sequence[Case]) -> Counter[str]:
     home = {kept.case.id: kept.case.specialty for kept in found.kept}
-    return Counter(home[lesson.prompt.case_id] for lesson in balanced(found, wanted, 1))
+    return Counter(home[lesson.prompt.case_id] for lesson in balanced(found, cases, 1))
 
 
 def test_balancing_brings_the_mix_that_was_asked(clinic: Clinic) -> None:
     found = kept_of(clinic, {"surgery": 30, "neurology": 10})
-    brought = mix(clinic, found, {"surgery / rare": 100, "neurology / rare": 100})
-    assert brought == {"surgery": 20, "neurology": 20}
+    assert mix(found, asked(surgery=100, neurology=100)) == {"surgery": 20, "neurology": 20}
+
+
+def test_balancing_brings_back_the_cases_with_red_flags(clinic: Clinic) -> None:
+    found = kept_of(clinic, {"surgery": 40})
+    flagged = {kept.case.id: kept.case.model_copy(update={"red_flags": ("rigid abdomen",)}) for kept in found.kept[:10]}
+    found.kept = [replace(kept, case=flagged.get(kept.case.id, kept.case)) for kept in found.kept]
+    lessons = balanced(found, asked(surgery=100, surgery_flagged=100), 1)
+    assert sum(lesson.prompt.case_id in flagged for lesson in lessons) == 20
 
 
 def test_a_lesson_is_not_repeated_more_than_four_times(clinic: Clinic) -> None:
     found = kept_of(clinic, {"surgery": 40, "neurology": 1})
-    brought = mix(clinic, found, {"surgery / rare": 100, "neurology / rare": 100})
-    assert brought["neurology"] == 4
+    assert mix(found, asked(surgery=100, neurology=100))["neurology"] == 4
 
 
 def test_balancing_follows_the_seed(clinic: Clinic) -> None:
     found = kept_of(clinic, {"surgery": 12, "neurology": 5})
-    wanted = {"surgery / rare": 100, "neurology / rare": 100}
-    assert balanced(found, wanted, 1) == balanced(found, wanted, 1)
-    assert balanced(found, wanted, 1) != balanced(found, wanted, 2)
+    cases = asked(surgery=100, neurology=100)
+    assert balanced(found, cases, 1) == balanced(found, cases, 1)
+    assert balanced(found, cases, 1) != balanced(found, cases, 2)
 
 
 def test_cases_outside_are_a_cell_of_their_own() -> None:

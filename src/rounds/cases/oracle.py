@@ -20,7 +20,9 @@ STEPS = 7
 """Most findings one line of thought walks through, in the order of the page."""
 
 # Punctuation stands on both sides of every name, so that a tokenizer spells it as it does in a list.
-FITS = ("{f}: {c}.", "{f}, fits: {c}.", "{f}, think of: {c}.", "{f}, suggests: {c}.")
+FITS = {"{f}: {c}.": 3, "{f}, fits: {c}.": 1, "{f}, think of: {c}.": 1, "{f}, suggests: {c}.": 1}
+"""Ways to say a link, one a thought, with their weights: words that vary from step to step cost tokens and teach
+nothing."""
 # The first word says that a finding is missing: a small model that began with the finding often denied a present one.
 AGAINST = ("no {f}, against: {c}.", "no {f}, so less likely: {c}.")
 FLAG = ("red flag: {f}.", "a red flag: {f}.")
@@ -69,7 +71,8 @@ def think(world: World, drawn: Drawn, random: Random) -> Thought:
     seen = drawn.seen
     order = [world.finding_index[finding] for finding in drawn.case.present[:STEPS]]
     steps = zip(order, world.running(seen.patient, order), strict=True)
-    lines = [_step(world, finding, posterior, random) for finding, posterior in steps]
+    (fits,) = random.choices(list(FITS), list(FITS.values()))
+    lines = [_step(world, finding, posterior, fits) for finding, posterior in steps]
     final = world.posterior(seen)
     lines += _against(world, seen, final, random)
     lines += [_fill(random.choice(FLAG), flag) for flag in drawn.case.red_flags]
@@ -81,13 +84,13 @@ def think(world: World, drawn: Drawn, random: Random) -> Thought:
     return Thought(" ".join(line for line in lines if line), _reply(world, drawn, final))
 
 
-def _step(world: World, finding: int, posterior: Floats, random: Random) -> str:
+def _step(world: World, finding: int, posterior: Floats, fits: str) -> str:
     """The likeliest condition so far among those that list this finding: what the knowledge base supports."""
     listing = np.flatnonzero(world.listed[:, finding])
     if not len(listing):
         return ""
     name = world.knowledge.findings[world.findings[finding]].name
-    return _fill(random.choice(FITS), name, _name(world, int(listing[posterior[listing].argmax()])))
+    return _fill(fits, name, _name(world, int(listing[posterior[listing].argmax()])))
 
 
 def _against(world: World, seen: Observed, final: Floats, random: Random) -> list[str]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 
 from rounds import files, recipe
 from rounds.cases import baselines, oracle
 from rounds.cases.generate import generate, world_for
+from rounds.chain import account
+from rounds.chain.ladder import LADDER, Ladder, rows
 from rounds.chain.passport import passport, write_passport
 from rounds.chain.prepare import read_cases
-from rounds.chain.stage import Work, alone, versions
+from rounds.chain.stage import Work, alone
 from rounds.engine.choose import open_responder
 from rounds.exam import figures
 from rounds.exam.compare import Comparison, clustered, compare_family
@@ -22,9 +25,13 @@ from rounds.exam.report import write_json, write_report
 from rounds.grade.mark import Marker
 from rounds.knowledge.base import load as load_knowledge
 from rounds.model import checkpoint
-from rounds.records import Answer, Case, Figures, Floor, Grade, Report, Sampling, Step, Trace, Verdict
+from rounds.records import Answer, Case, Figures, Floor, Grade, Noise, Report, Sampling, Step, Trace, Verdict
 
 RERUN = "rerun"
+FIRST, AGAIN = "first", "again"
+RERUN_CASES = 240
+"""Tune cases that the last model answers twice, for the run-to-run noise."""
+
 GATES = (("base", "distilled"), ("distilled", "reasoned"), ("reasoned", "packed"), ("base", "packed"))
 """Each step against its parent, and the last against the base."""
 
@@ -52,31 +59,32 @@ def exam_sampling(chosen: recipe.Recipe) -> Sampling:
 
 
 def make_grades(work: Work, chosen: recipe.Recipe, model: str) -> Figures:
-    """grades/<model>/: its answers and marks on the exam; for the last step also a second time, as the noise floor."""
+    """grades/<model>/: its answers and marks on the exam; the last model also answers tune cases twice."""
     cases = read_cases(work.inputs["cases"], "exam")
     with alone(work.inputs[model]):
         responder = open_responder(work.inputs[model], chosen.examine.engine)
     marker = Marker(load_knowledge())
 
-    def sit() -> Examined:
-        template = chosen.examine.template
-        return examine(cases, responder, template=template, sampling=exam_sampling(chosen), marker=marker)
+    def sit(cases: Sequence[Case], sampling: Sampling) -> Examined:
+        return examine(cases, responder, template=chosen.examine.template, sampling=sampling, marker=marker)
 
-    first = sit()
+    sampling = exam_sampling(chosen)
+    first = sit(cases, sampling)
     save(first, work.out)
-    noise: dict[str, int] = {}
     if chosen.examine.rerun and model == "packed":
-        second = sit()
-        (work.out / RERUN).mkdir()
-        save(second, work.out / RERUN)
-        noise["rerun_changed_answers"] = sum(
-            a.answer != b.answer for a, b in zip(first.grades, second.grades, strict=True)
-        )
+        # Tune cases, since an exam that is opened for the noise has been opened.
+        tune = read_cases(work.inputs["cases"], "tune")[:RERUN_CASES]
+        again = Random(chosen.seed).sample(tune, len(tune))
+        other = sampling if sampling.temperature == 0 else sampling.model_copy(update={"seed": sampling.seed + 1})
+        for name, order, drawn in ((FIRST, tune, sampling), (AGAIN, again, other)):
+            (work.out / RERUN / name).mkdir(parents=True)
+            save(sit(order, drawn), work.out / RERUN / name)
+    noise = _noise(work.out)
     outside = figures.outside_of(cases)
     seconds = sum(trace.total_s or 0 for trace in first.traces)
     return {
         **figures.model_figures(first.grades, outside),
-        **noise,
+        **({} if noise is None else {"rerun_changed_answers": noise.changed}),
         "engine": first.traces[0].engine,
         "batch_invariant": responder.batch_invariant,
         "bytes": checkpoint.bytes_of(work.inputs[model]),
@@ -147,11 +155,16 @@ def judge(run: Path, chosen: recipe.Recipe, steps: Mapping[str, Step], opened: i
         floors=_floors(exams, cases, chosen),
         models={name: _model_row(steps, name) for name in models},
         baselines=_baselines(run),
+        ladder=_ladder(run),
+        noise=_noise(run / "grades" / "packed"),
+        made=account.made(chosen, steps),
         notes=(*_notes(run, chosen, steps, shown), *_clustered(pairs, marks, chosen.seed)),
-        machine=versions(),
+        machine=account.machine(chosen),
         digests={name: step.output for name, step in steps.items()},
         exam_opened=opened,
     )
+    everything = {name: list(zip(exam.traces, exam.grades, strict=True)) for name, exam in exams.items()}
+    report = figures.with_sittings(report, everything, figures.outside_of(cases))
     write_json(report, run / "report.json")
     answers = {name: _pairs(exam, {case.id for case in inside}) for name, exam in exams.items()}
     write_report(report, inside, answers, run / "report.html")
@@ -220,6 +233,23 @@ def _model_row(steps: Mapping[str, Step], name: str) -> dict[str, Any]:
     return {key: value for key, value in steps[f"grades/{name}"].figures.items() if key not in skip}
 
 
+def _ladder(run: Path) -> tuple[dict[str, float | int | str | bool | None], ...]:
+    path = run / "packed" / LADDER
+    return tuple(rows(files.read_json(path, Ladder))) if path.is_file() else ()
+
+
+def _noise(grades: Path) -> Noise | None:
+    """What changed when the last model answered tune cases twice; None where it did not. grades: its directory."""
+    place = grades / RERUN
+    if not (place / AGAIN).is_dir():
+        return None
+    first, again = read(place / FIRST), read(place / AGAIN)
+    how = "in another order, so in other batches"
+    if first.traces[0].sampling.seed != again.traces[0].sampling.seed:
+        how += ", with another seed"
+    return figures.noise("packed", how, first.grades, again.grades)
+
+
 def _baselines(run: Path) -> dict[str, dict[str, float | int | str | None]]:
     path = run / "baselines" / "baselines.json"
     found: dict[str, dict[str, float | int | str | None]] = json.loads(files.read_text(path)) if path.is_file() else {}
@@ -273,11 +303,6 @@ def _notes(run: Path, chosen: recipe.Recipe, steps: Mapping[str, Step], controls
         notes.append(
             f"A token costs the teacher {made['mixture_us_per_token']} µs in a forward pass and a dense model of equal "
             f"active size {made['dense_us_per_token']} µs ({made['mixture_over_dense']} times), one thread."
-        )
-    noise = steps.get("grades/packed")
-    if noise is not None and "rerun_changed_answers" in noise.figures:
-        notes.append(
-            f"Noise floor: {noise.figures['rerun_changed_answers']} answers changed when the exam was repeated."
         )
     seconds = round(sum(step.seconds for step in steps.values()))
     notes.append(f"Seed {chosen.seed}; {seconds} s of work in all stages.")

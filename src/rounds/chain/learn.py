@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from random import Random
 
 from rounds import files, recipe
+from rounds.chain.judge import exam_sampling
+from rounds.chain.ladder import Parent, climb
 from rounds.chain.prepare import direct, improve, part, read_cases, read_oracle
+from rounds.chain.same import Rules
 from rounds.chain.stage import Work, alone
 from rounds.engine.choose import open_responder
-from rounds.exam.examine import answer
+from rounds.exam.examine import answer, examine
 from rounds.grade.mark import Marker
 from rounds.knowledge.base import load as load_knowledge
 from rounds.model import checkpoint
 from rounds.model.tokenizer import Codec
 from rounds.prompts.template import render
 from rounds.quant import calibration
-from rounds.quant.openvino import quantize
 from rounds.records import Case, Figures, Lesson, Responder, Sampling, Trace
 from rounds.train.batches import Example
 from rounds.train.distil import distil
 from rounds.train.lessons import examples
-from rounds.train.trace import balanced, cell, collect
+from rounds.train.trace import balanced, collect
 
 LESSONS = "lessons.jsonl"
 KEPT = "traces.jsonl"
@@ -43,8 +44,7 @@ def make_traces(work: Work, chosen: recipe.Recipe) -> Figures:
         return answer(prompts, teacher, trace_sampling(chosen), journal)
 
     found = collect(pool, ask, Marker(load_knowledge()), chosen.trace)
-    wanted = Counter(cell(case) for case in pool[: chosen.trace.cases])
-    lessons = balanced(found, wanted, chosen.seed)
+    lessons = balanced(found, pool[: chosen.trace.cases], chosen.seed)
     files.write_jsonl(work.out / KEPT, [one.trace for one in found.kept])
     files.write_jsonl(work.out / LESSONS, lessons)
     files.write_text(work.out / "acceptance.json", json.dumps(found.acceptance(), indent=1, ensure_ascii=False))
@@ -90,10 +90,10 @@ def make_same_cases(work: Work, chosen: recipe.Recipe) -> Figures:
 def make_same_tokens(work: Work, chosen: recipe.Recipe) -> Figures:
     """controls/same-tokens/: as many training tokens, on fresh cases with answers only."""
     codec = Codec.load(work.inputs["base"])
-    taught = examples(files.read_jsonl(work.inputs["traces"] / LESSONS, Lesson), codec)
+    taught = _spelled(files.read_jsonl(work.inputs["traces"] / LESSONS, Lesson), codec, chosen)
     tokens = sum(len(one.ids) for one in taught) * chosen.distil.epochs
     fresh = direct(*read_oracle(work.inputs["cases"], "fresh"))
-    spelled = examples(fresh, codec)
+    spelled = _spelled(fresh, codec, chosen)
     passes = tokens / sum(len(one.ids) for one in spelled)
     if passes < 1:
         spelled = _up_to(spelled, tokens)
@@ -120,7 +120,11 @@ def _right_answers(work: Work, lessons: Sequence[Lesson]) -> list[Lesson]:
 
 
 def _learn(work: Work, chosen: recipe.Recipe, lessons: Sequence[Lesson]) -> Figures:
-    return _train(work, chosen, examples(lessons, Codec.load(work.inputs["base"])), chosen.distil)
+    return _train(work, chosen, _spelled(lessons, Codec.load(work.inputs["base"]), chosen), chosen.distil)
+
+
+def _spelled(lessons: Iterable[Lesson], codec: Codec, chosen: recipe.Recipe) -> list[Example]:
+    return examples(lessons, codec, strange=chosen.distil.strange, seed=chosen.seed)
 
 
 def _train(work: Work, chosen: recipe.Recipe, spelled: Sequence[Example], settings: recipe.Distil) -> Figures:
@@ -136,9 +140,8 @@ def make_reasoned(work: Work, chosen: recipe.Recipe) -> Figures:
 
 
 def make_packed(work: Work, chosen: recipe.Recipe) -> Figures:
-    """packed/: 4 bits for the CPU engine, calibrated on the model's own traces of teach cases."""
+    """packed/: the smallest export that is held on tune cases, calibrated on the model's own answers to teach cases."""
     source = work.inputs["reasoned"]
-    codec = Codec.load(source)
     pool = read_cases(work.inputs["cases"], "teach")
     pool = part(pool, "traces") if chosen.cases.file is None else pool
     cases = Random(f"{chosen.seed}-calibrate").sample(pool, min(len(pool), 2 * chosen.quantize.calibration))
@@ -147,6 +150,16 @@ def make_packed(work: Work, chosen: recipe.Recipe) -> Figures:
         student = open_responder(source, "auto")
     traces = list(student.respond(prompts, Sampling(temperature=0, max_tokens=chosen.examine.max_tokens)))
     exam = read_cases(work.inputs["cases"], "exam")
-    picked = calibration.choose(traces, cases, chosen.quantize.calibration, exam=exam, seed=chosen.seed)
-    context = int(checkpoint.check(source)["max_position_embeddings"])
-    return quantize(source, calibration.sequences(codec, picked, context), chosen.quantize, work.out)
+    tune = read_cases(work.inputs["cases"], "tune")
+    rules = Rules(chosen.compare.margin, chosen.compare.alpha, chosen.examine.template, exam_sampling(chosen))
+    marker = Marker(load_knowledge())
+    parent = Parent(
+        directory=source,
+        answers=examine(tune, student, template=rules.template, sampling=rules.sampling, marker=marker),
+        cases=tune,
+        calibration=calibration.choose(traces, cases, chosen.quantize.calibration, exam=exam, seed=chosen.seed),
+        marker=marker,
+        rules=rules,
+    )
+    del student  # its weights and its cache would lie beside those of every rung
+    return climb(parent, chosen.quantize, work.out)

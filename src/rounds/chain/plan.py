@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from rounds import files, recipe
+from rounds.chain.judge import RERUN_CASES
 from rounds.chain.milder import changes
 from rounds.chain.run import CONTROLS, stages
 from rounds.chain.shape import Shape, shape_of
@@ -324,7 +325,8 @@ def _graded(chain: _Chain, model: str) -> dict[str, int]:
         "packed": shape.packed_bytes(packing.bits, packing.group, packing.everything),
     }.get(model, TRAINED * shape.weights)
     cases = (exam_cases(chosen) or 0) + (chosen.cases.outside if chosen.cases.file is None else 0)
-    answers = cases * given.samples * (2 if given.rerun and model == "packed" else 1)
+    again = 2 * RERUN_CASES if given.rerun and model == "packed" else 0
+    answers = (cases + again) * given.samples
     export = _exported(shape, weights) if model == "base" else 0
     return _answered(shape, weights, answers, given.max_tokens, given.engine) | {
         "disk": export + 2 * answers * given.max_tokens * TOKEN,

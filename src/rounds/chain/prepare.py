@@ -16,10 +16,11 @@ from rounds.cases.generate import Drawn, generate, world_for
 from rounds.cases.overlap import refuse_overlap
 from rounds.chain.stage import Work
 from rounds.exam.examine import unique
+from rounds.grade.gold import accepted
 from rounds.grade.mark import Marker
 from rounds.knowledge.base import load as load_knowledge
 from rounds.model import checkpoint
-from rounds.model.backbone import build
+from rounds.model.backbone import build, silence_embeddings
 from rounds.model.tokenizer import CHAT_FILE, Codec, train_tokenizer, write_chat
 from rounds.prompts.template import render
 from rounds.records import Case, Figures, Lesson, UserError
@@ -68,9 +69,9 @@ def _lesson(world: Any, drawn: Drawn, chosen: recipe.Recipe, random: Random) -> 
 
 
 def _own_cases(work: Work, path: Path) -> Figures:
-    """A hospital's own cases, shared out by their split."""
+    """A hospital's own cases, shared out by their split; each right answer is one that a reader accepts."""
     by_split: dict[str, list[Case]] = {"teach": [], "tune": [], "exam": []}
-    for case in unique(list(files.read_jsonl(path, Case))).values():
+    for case in unique(list(accepted(files.read_jsonl(path, Case)))).values():
         by_split[case.split].append(case)
     for split, cases in by_split.items():
         if not cases:
@@ -154,8 +155,9 @@ def _from_nothing(
 ) -> tuple[Any, Trained]:
     """Build and pretrain on pages of the knowledge base and lessons."""
     model = build(backbone, codec.size, chosen.seed, bos=codec.bos_id, eos=codec.eos_ids, pad=codec.pad_id)
+    silence_embeddings(model)
     texts = text_examples(pages(load_knowledge(), chosen.seed), codec)
-    data = [*texts, *examples(lessons, codec)]
+    data = [*texts, *examples(lessons, codec, strange=settings.strange, seed=chosen.seed)]
     return model, _learn(model, data, settings, codec, chosen.seed)
 
 
@@ -180,7 +182,8 @@ def make_teacher_pretrained(work: Work, chosen: recipe.Recipe) -> Figures:
     assert backbone is not None
     codec = Codec.load(work.inputs["tokenizer"])
     lessons = direct(*read_oracle(work.inputs["cases"], "lessons"))
-    settings = chosen.teach.model_copy(update={"steps": max(1, chosen.teach.pretrain_steps)})
+    # One thread, as the base is trained beside it: three threads on two cores wait for one another.
+    settings = chosen.teach.model_copy(update={"steps": max(1, chosen.teach.pretrain_steps), "threads": 1})
     model, trained = _from_nothing(chosen, backbone, codec, lessons, settings)
     checkpoint.save(model, work.inputs["tokenizer"], work.out)
     return asdict(trained) | {"parameters": sum(p.numel() for p in model.parameters())}
@@ -192,7 +195,8 @@ def make_teacher_taught(work: Work, chosen: recipe.Recipe) -> Figures:
     codec = Codec.load(source)
     lessons, fresh = read_oracle(work.inputs["cases"], "lessons", "fresh")
     model = checkpoint.load(source)
-    trained = _learn(model, examples(lessons, codec), chosen.teach, codec, chosen.seed)
+    taught = examples(lessons, codec, strange=chosen.teach.strange, seed=chosen.seed)
+    trained = _learn(model, taught, chosen.teach, codec, chosen.seed)
     checkpoint.save(model, source, work.out)
     loads = expert_loads(model, codec, _by_specialty(work, fresh[:LOADED]))
     files.write_text(work.out / "experts.json", json.dumps(loads, indent=1))

@@ -89,7 +89,8 @@ def _making(chosen: recipe.Recipe) -> list[Stage]:
         if chosen.cases.file is None:
             found.append(stage(CONTROLS[1], "distil", learnt, ["distil"], learn.make_same_tokens))
     found.append(stage("reasoned", "grpo", ["cases", "distilled"], ["grpo"], learn.make_reasoned))
-    found.append(stage("packed", "quantize", ["cases", "reasoned"], ["quantize", "examine"], learn.make_packed))
+    judged = ["quantize", "examine", "compare"]  # the ladder holds its rungs to the margin
+    found.append(stage("packed", "quantize", ["cases", "reasoned"], judged, learn.make_packed))
     return found
 
 

@@ -64,16 +64,30 @@ def run(arguments: argparse.Namespace) -> int:
                 f"{option} goes with {'--recorded' if option in ('--items', '--traces') else '--from'} FORMAT."
             )
     if not importing and not replaying:
+        _check_own(arguments.recipe)
         return stages.run_stages(arguments, "cases")
     if arguments.out is None:
         raise UserError(f"--out is missing; name the {'file' if importing else 'folder'} to write.")
     return import_cases(arguments) if importing else import_recorded(arguments)
 
 
+def _check_own(name: str) -> None:
+    """A hospital's own file of cases is held to the readers before anything is made of it."""
+    from rounds import files, recipe
+    from rounds.grade.gold import accepted
+    from rounds.records import Case
+
+    own = recipe.read(name).cases.file
+    if own is not None:
+        for _ in accepted(files.read_jsonl(Path(own), Case)):
+            pass
+
+
 def import_cases(arguments: argparse.Namespace) -> int:
     """Write every case of a file, and say what was refused and why."""
     from rounds import files, progress
     from rounds.cases.importers.formats import Count, cases, outcomes
+    from rounds.grade.gold import accepted
     from rounds.records import UserError
 
     count = Count()
@@ -82,7 +96,7 @@ def import_cases(arguments: argparse.Namespace) -> int:
     def chosen() -> Iterator[Case]:
         nonlocal written
         found = outcomes(arguments.format, Path(arguments.recipe), arguments.columns)
-        for case in cases(progress.track(found, "importing"), count):
+        for case in accepted(cases(progress.track(found, "importing"), count)):
             if arguments.language in (None, case.language):
                 written += 1
                 yield case if arguments.split is None else case.model_copy(update={"split": arguments.split})

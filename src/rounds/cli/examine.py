@@ -9,11 +9,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rounds.records import Case, Sampling
+    from collections.abc import Sequence
+
+    from rounds.grade.mark import Marker
+    from rounds.prompts.strategies import FewShot, Shuffle, Structured, Vote
+    from rounds.records import Case, Responder, Sampling
 
 HELP = "Let a model sit the exam: a checkpoint, or a model behind an OpenAI-compatible endpoint."
 
@@ -43,13 +48,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="ask again about each case without each of its red flags: an unchanged list never used the flag",
     )
+    parser.add_argument(
+        "--strategy",
+        choices=("vote", "shuffle", "few-shot", "structured"),
+        help="ask in another way: vote of several answers or over shuffled options, solved examples, JSON by grammar",
+    )
+    parser.add_argument("--count", type=int, default=5, help="answers of a vote, or examples shown (default 5)")
+    parser.add_argument("--teach", type=Path, metavar="CASES", help="few-shot: cases to take examples from")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Sit the exam; 0 when every case was answered and marked."""
-    from rounds import files, recipe
-    from rounds.engine.choose import open_responder
+    from rounds import files
+    from rounds.engine.choose import is_endpoint, open_named
     from rounds.exam import audits
     from rounds.exam.examine import ask_without_flags, examine, save
     from rounds.exam.figures import model_figures, outside_of
@@ -61,17 +73,16 @@ def run(arguments: argparse.Namespace) -> int:
     sampling = _sampling(arguments)
     if arguments.out.exists():
         raise UserError(f"{arguments.out} exists already; choose a new directory for this exam.")
-    remote = arguments.model.startswith(("http://", "https://"))
-    if remote and not arguments.name:
-        raise UserError(f"{arguments.model}: an endpoint needs the model's name there; give --name.")
-    model = recipe.Model(endpoint=arguments.model, name=arguments.name, key_env=arguments.key_env) if remote else None
-    responder = open_responder(model or Path(arguments.model), arguments.engine)
-    journal = arguments.out.with_name(f".{arguments.out.name}.journal.jsonl") if remote else None
+    responder = open_named(arguments.model, arguments.name, arguments.key_env, option="--name", engine=arguments.engine)
+    resumable = is_endpoint(arguments.model) and arguments.strategy is None
+    journal = arguments.out.with_name(f".{arguments.out.name}.journal.jsonl") if resumable else None
     marker = Marker(load())
-    done = examine(cases, responder, template=arguments.template, sampling=sampling, marker=marker, journal=journal)
+    strategy = _strategy(arguments, responder, cases, marker)
+    asking = strategy or responder
+    done = examine(cases, asking, template=arguments.template, sampling=sampling, marker=marker, journal=journal)
     asked = None
     if arguments.counterfactual:
-        asked = ask_without_flags(cases, done, responder, template=arguments.template, knowledge=marker.knowledge)
+        asked = ask_without_flags(cases, done, asking, template=arguments.template, knowledge=marker.knowledge)
     with files.making(arguments.out) as out:
         save(done, out)
         if asked is not None:
@@ -81,14 +92,43 @@ def run(arguments: argparse.Namespace) -> int:
     found = model_figures(done.grades, outside_of(cases))
     audit = audits.audit(done.grades)
     flags = None if asked is None else audits.ignored(asked, {case.id: case.condition for case in cases})
+    if strategy is not None:
+        print(strategy.cost.told(), file=sys.stderr)
     if arguments.json:
-        print(json.dumps(found | {"audit": audits.as_json(audit, flags)}))
+        cost = {} if strategy is None else {"cost": asdict(strategy.cost)}
+        print(json.dumps(found | {"audit": audits.as_json(audit, flags)} | cost))
     else:
         for name, value in found.items():
             print(f"{name}: {value}")
         print("\n".join(audits.lines(audit, flags)))
         print(f"traces and grades: {arguments.out}", file=sys.stderr)
     return 0
+
+
+def _strategy(
+    arguments: argparse.Namespace, responder: Responder, cases: Sequence[Case], marker: Marker
+) -> Vote | Shuffle | FewShot | Structured | None:
+    from rounds import files
+    from rounds.prompts.strategies import FewShot, Shuffle, Structured, Vote
+    from rounds.records import Case, UserError
+
+    count = arguments.count
+    if arguments.strategy is None:
+        return None
+    if not 1 <= count <= 64:
+        raise UserError(f"--count {count} is not within 1 to 64; give the answers of a vote or the examples shown.")
+    if arguments.strategy == "vote":
+        return Vote(responder, cases, count, lambda name: marker.names.meaning(name) or name.casefold())
+    if arguments.strategy == "shuffle":
+        return Shuffle(responder, cases, count)
+    if arguments.strategy == "structured":
+        return Structured(responder)
+    if arguments.teach is None:
+        raise UserError("--strategy few-shot needs --teach with the cases to take examples from.")
+    teach = list(files.read_jsonl(arguments.teach, Case))
+    return FewShot(
+        responder, teach, arguments.template, lambda case, trace: marker.mark(case, trace).correct is True, count
+    )
 
 
 def _cases(arguments: argparse.Namespace) -> list[Case]:

@@ -113,19 +113,11 @@ def _settled(arguments: argparse.Namespace) -> list[Ruling]:
 
 
 def _judge(arguments: argparse.Namespace) -> Responder | None:
-    from rounds import recipe
-    from rounds.records import UserError
-
     if arguments.judge is None:
         return None
-    remote = arguments.judge.startswith(("http://", "https://"))
-    if remote and not arguments.judge_name:
-        raise UserError(f"{arguments.judge}: an endpoint needs the model's name there; give --judge-name.")
-    from rounds.engine.choose import open_responder
+    from rounds.engine.choose import open_named
 
-    if not remote:
-        return open_responder(Path(arguments.judge))
-    return open_responder(recipe.Model(endpoint=arguments.judge, name=arguments.judge_name, key_env=arguments.key_env))
+    return open_named(arguments.judge, arguments.judge_name, arguments.key_env, option="--judge-name")
 
 
 def _keep(out: Path | None, settled: Sequence[Ruling], judged: Sequence[Ruling]) -> None:

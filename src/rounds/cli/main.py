@@ -30,11 +30,14 @@ VERBS = {
     "examine": "let a model sit the exam",
     "grade": "mark answers against right diagnoses, options or numbers, no judge model needed",
     "compare": "compare two models on the same cases: gained, kept, lost or too few cases",
+    "same": "check that an export still gives its parent's answers, before any exam",
+    "study": "compare several models on the same cases: named pairs, Cochran's Q first, one report",
     "overlap": "find exam cases in training data: copies, near copies, paraphrases",
     "label": "let two people label answers on a local page, and print how far they and the rules agree",
     "report": "write report.html and report.json of a run",
     "serve": "serve a model: OpenAI-compatible API and a page, on this machine only",
     "ask": "ask a model about one case in the terminal",
+    "templates": "list, show, check and render the prompt templates, and gate the router",
 }
 """Every verb and its one line; the module of a verb bears its name."""
 

@@ -1,4 +1,4 @@
-"""`rounds quantize`: the student in 4 bits for the CPU engine."""
+"""`rounds quantize`: the student packed for the CPU engine, by the smallest rung of the ladder that is held."""
 
 from __future__ import annotations
 
@@ -15,5 +15,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make what is not fresh; 0 when all is made."""
-    return stages.run_stages(arguments, "quantize")
+    """Make what is not fresh, and show the ladder; 0 when all is made."""
+    from rounds import files, recipe
+    from rounds.chain.ladder import LADDER, Ladder
+
+    code = stages.run_stages(arguments, "quantize")
+    path = stages.directory(arguments, recipe.read(arguments.recipe).name) / "packed" / LADDER
+    if not arguments.json and path.is_file():
+        for rung in files.read_json(path, Ladder).rungs:
+            print(f"  {rung.name}: {rung.bytes:,} bytes, {rung.bits_per_weight:.2f} bits a weight: {rung.why}")
+    return code

@@ -26,22 +26,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the page and say where it is; 0 whatever the findings are, since nothing is judged here."""
     from rounds.exam import words
-    from rounds.exam.report import write_report
-    from rounds.files import read_json, read_jsonl
-    from rounds.records import Case, Report
 
-    directory: Path = arguments.run_dir
-    report = read_json(directory / "report.json", Report)
-    cases_file = directory / "cases" / "exam.jsonl"
-    cases = list(read_jsonl(cases_file, Case)) if cases_file.is_file() else []
-    page = arguments.html or directory / "report.html"
-    # As in the run: cases outside the knowledge base have figures of their own and are in no pair.
-    outside = {case.id for case in cases if case.outside}
-    answers = {
-        model: [(trace, grade) for trace, grade in pairs if grade.case_id not in outside]
-        for model, pairs in _answers(directory, report).items()
-    }
-    write_report(report, [case for case in cases if not case.outside], answers, page)
+    page = arguments.html or arguments.run_dir / "report.html"
+    report = write_page(arguments.run_dir, page)
     banner = words.banner(report)
     if arguments.json:
         findings = [{"before": v.before, "after": v.after, "arm": v.arm, "finding": v.finding} for v in report.verdicts]
@@ -53,6 +40,33 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{banner.headline}. {banner.why}")
     print(page)
     return 0
+
+
+def write_page(run: Path, page: Path) -> Report:
+    """Write the page of a run's directory and give the report that it shows.
+
+    Raises:
+        UserError: report.json, cases or grades cannot be read, or the page cannot be written.
+    """
+    from rounds.exam import figures
+    from rounds.exam.report import write_report
+    from rounds.files import read_json, read_jsonl
+    from rounds.records import Case, Report
+
+    report = read_json(run / "report.json", Report)
+    cases_file = run / "cases" / "exam.jsonl"
+    cases = list(read_jsonl(cases_file, Case)) if cases_file.is_file() else []
+    outside = figures.outside_of(cases)
+    everything = _answers(run, report)
+    if not report.sittings:  # made by an older version, which left this to be counted
+        report = figures.with_sittings(report, everything, outside)
+    # As in the run: cases outside the knowledge base have figures of their own and are in no pair.
+    answers = {
+        model: [(trace, grade) for trace, grade in pairs if grade.case_id not in outside]
+        for model, pairs in everything.items()
+    }
+    write_report(report, [case for case in cases if not case.outside], answers, page)
+    return report
 
 
 def _answers(directory: Path, report: Report) -> dict[str, list[tuple[Trace | None, Grade]]]:

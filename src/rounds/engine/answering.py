@@ -45,8 +45,10 @@ def begin(codec: Codec, prompt: Prompt, sample: int, sampling: Sampling, context
     """An answer before its first token. `context` is the longest prompt and answer together, in tokens.
 
     Raises:
-        UserError: the prompt alone fills the context.
+        UserError: the prompt alone fills the context, or a JSON schema is asked for.
     """
+    if sampling.json_schema:
+        raise UserError("engines in this process enforce no JSON schema; ask an endpoint such as vLLM for it.")
     ids = codec.encode_prompt(prompt.messages)
     room = context - len(ids)
     if room < 1:
@@ -97,6 +99,7 @@ def trace_of(answering: Answering, codec: Codec, sampling: Sampling, model: str,
             "finish": answering.finish or "error",
             "thinking_tokens": parts.thinking_tokens,
             "reply_tokens": parts.reply_tokens,
+            "prompt_tokens": len(answering.prompt_ids),
             "first_token_s": None if first is None else first - answering.started,
             "total_s": None if ended is None else ended - answering.started,
         }

@@ -55,6 +55,26 @@ def open_responder(model: Model | Path, engine: Engine = "auto", threads: int = 
     return open_directory(directory, engine, threads, chat)
 
 
+def is_endpoint(where: str) -> bool:
+    """Whether a command line means a server and not a directory."""
+    return where.startswith(("http://", "https://"))
+
+
+def open_named(where: str, name: str | None, key_env: str, *, option: str, engine: Engine = "auto") -> Streams:
+    """A responder for what a command line gives: an endpoint's URL with the model's name there, or a directory.
+
+    option: how the name is given, for the sentence that asks for it.
+
+    Raises:
+        UserError: an endpoint without a name, or as `open_responder`.
+    """
+    if not is_endpoint(where):
+        return open_responder(Path(where), engine)
+    if not name:
+        raise UserError(f"{where}: an endpoint needs the model's name there; give {option}.")
+    return open_responder(Model(endpoint=where, name=name, key_env=key_env), engine)
+
+
 def open_directory(directory: Path, engine: Engine, threads: int = 0, chat: str | None = None) -> Streams:
     """As `open_responder`, for files on this machine.
 

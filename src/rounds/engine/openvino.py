@@ -13,10 +13,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from rounds import files, progress
-from rounds.engine import telemetry
+from rounds.engine import cache, telemetry
 from rounds.engine.answering import (
     Answering,
     Pieces,
@@ -27,10 +27,13 @@ from rounds.engine.answering import (
     thinking_cap,
     trace_of,
 )
-from rounds.model.tokenizer import Codec
+from rounds.model.tokenizer import Codec, read_object
 from rounds.records import Delta, Prompt, Sampling, Trace, UserError
 
 IR = "openvino_model.xml"
+ENGINE_FILE = "engine.json"
+"""What an export was measured with and is to be served with: {"kv_cache": "u8"}."""
+KV = Literal["f32", "f16", "u8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +43,16 @@ class Settings:
     threads: int = 0
     """0 lets the engine choose."""
     activations: Literal["f32", "bf16"] = "f32"
-    kv_cache: Literal["f32", "f16", "u8"] = "f16"
+    kv_cache: KV | None = None
+    """None is what the model was packed for (engine.json beside it), f16 where nothing says."""
     dynamic_quantization: bool = False
     """8-bit activations in groups of 32, faster and less exact."""
     prefix_caching: bool = False
     """Keep the KV cache of earlier prompts: for serving, where it saves the first token's time."""
     batch: int = 256
     """Requests in flight."""
-    cache_gb: int = 0
-    """KV cache in GiB; 0 grows as needed."""
+    cache_gb: float | None = None
+    """Most the KV cache may take, GiB; None is half the memory that is free beside the weights."""
 
 
 @dataclass(slots=True)
@@ -94,11 +98,12 @@ class OpenVINO:
         scheduler = openvino_genai.SchedulerConfig()
         scheduler.max_num_seqs = settings.batch
         scheduler.max_num_batched_tokens = 4096
-        scheduler.cache_size = settings.cache_gb
+        kv_cache = settings.kv_cache or kv_cache_of(directory)
+        scheduler.num_kv_blocks = cache.blocks(directory, kv_cache, settings.batch, self._context, settings.cache_gb)
         scheduler.enable_prefix_caching = settings.prefix_caching
         try:
             self._pipe = openvino_genai.ContinuousBatchingPipeline(
-                str(directory), scheduler, "CPU", _properties(settings)
+                str(directory), scheduler, "CPU", _properties(settings, kv_cache)
             )
         except RuntimeError as error:
             raise UserError(f"{directory}: OpenVINO cannot load it ({_first_line(error)}); export it again.") from error
@@ -245,10 +250,23 @@ def _open(request: _Request) -> bool:
     return request.answering.finish is None
 
 
-def _properties(settings: Settings) -> dict[str, Any]:
+def kv_cache_of(directory: Path) -> KV:
+    """Precision of the KV cache an export is served with.
+
+    Raises:
+        UserError: engine.json names none that there is.
+    """
+    named = read_object(directory / ENGINE_FILE).get("kv_cache", "f16")
+    if named not in get_args(KV):
+        raise UserError(f"{directory / ENGINE_FILE}: kv_cache '{named}' is none of {', '.join(get_args(KV))}.")
+    found: KV = named
+    return found
+
+
+def _properties(settings: Settings, kv_cache: KV) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": settings.activations,
-        "KV_CACHE_PRECISION": settings.kv_cache,
+        "KV_CACHE_PRECISION": kv_cache,
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": "32" if settings.dynamic_quantization else "0",
     }
     if settings.threads:

@@ -131,7 +131,7 @@ class Remote:
 
     def _body(self, prompt: Prompt, sample: int, sampling: Sampling) -> dict[str, Any]:
         seed = int(files.digest_of([sampling.seed, prompt.case_id, sample])[:8], 16) >> 1  # 31 bits: all servers agree
-        return {
+        body: dict[str, Any] = {
             "model": self.model,
             "messages": [message.model_dump() for message in prompt.messages],
             "temperature": sampling.temperature,
@@ -139,6 +139,10 @@ class Remote:
             "max_tokens": sampling.max_tokens,
             "seed": seed,
         }
+        if sampling.json_schema:
+            schema = {"name": "answer", "strict": True, "schema": json.loads(sampling.json_schema)}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        return body
 
     def _ask(self, client: httpx.Client, prompt: Prompt, sample: int, sampling: Sampling) -> Trace:
         started = time.perf_counter()
@@ -202,6 +206,7 @@ class Remote:
             finish="length" if cut else "stop" if heard.finish == "stop" else "error",
             thinking_tokens=first,
             reply_tokens=second,
+            prompt_tokens=int(heard.usage.get("prompt_tokens") or 0),
             first_token_s=heard.first_s,
             total_s=heard.total_s,
         )

@@ -13,13 +13,19 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from rounds.grade.counterfactual import Counterfactual
-from rounds.grade.modes import MEASURED, MODES, Measured, error_modes
+from rounds.grade.modes import DRIFT, MEASURED, MODES, Measured, error_modes
 from rounds.grade.steps import check_steps
 from rounds.knowledge.base import KnowledgeBase
-from rounds.records import Case, Grade, Interval, Trace
+from rounds.records import Case, Grade, Interval, Share, Trace
 from rounds.stats.cluster import Clusters, interval
 
 NOT_VALIDATED = "not validated"
+
+STEP_ERRORS = "reasoning steps in error"
+HALLUCINATED = "findings stated that the case lacks"
+STEPS = (STEP_ERRORS, HALLUCINATED)
+STEPS_MEASURED = {STEP_ERRORS: Measured(0.995, 0.988, 1.000, 800), HALLUCINATED: Measured(0.998, 0.993, 1.000, 800)}
+"""As `MEASURED` for the modes; of the four kinds of a step in error, the kappa of the worst, links without support."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +55,7 @@ class ModeRate:
     @property
     def standing(self) -> str:
         """The measured kappa in words, or that there is none."""
-        if self.measured is None:
-            return NOT_VALIDATED
-        m = self.measured
-        return f"kappa {m.kappa:.2f} ({m.low:.2f} to {m.high:.2f}) on {m.n} planted answers"
+        return standing(self.measured)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +70,43 @@ class Audit:
     """Answers with the mode, of the answers that could show it; in the order of `MODES`."""
 
 
+def standing(measured: Measured | None) -> str:
+    """What a detector is worth, in words."""
+    if measured is None:
+        return NOT_VALIDATED
+    m = measured
+    return f"kappa {m.kappa:.2f} ({m.low:.2f} to {m.high:.2f}) on {m.n} planted answers"
+
+
 def audit(grades: Sequence[Grade]) -> Audit:
     """The audit of one model's grades; rates have 0 chances where no reasoning was checked."""
     return Audit(
         step_errors=rate(grades, lambda g: (g.steps.errors, g.steps.claims) if g.steps else (0, 0)),
         hallucinated=rate(grades, lambda g: (len(g.steps.invented), g.steps.stated) if g.steps else (0, 0)),
         modes=tuple(ModeRate(mode, rate(grades, _shows(mode)), MEASURED.get(mode)) for mode in MODES),
+    )
+
+
+def shares(found: Audit) -> tuple[Share, ...]:
+    """The audit as records, in the order it is shown; what had no chances is left out."""
+    steps = zip(STEPS, (found.step_errors, found.hallucinated), strict=True)
+    named = [
+        *((name, one, STEPS_MEASURED.get(name)) for name, one in steps),
+        *((one.mode, one.rate, one.measured) for one in found.modes),
+    ]
+    return tuple(share(name, one, standing(measured)) for name, one, measured in named if one.chances)
+
+
+def share(name: str, one: Rate, worth: str = "") -> Share:
+    """A rate as a record."""
+    return Share(
+        name=name,
+        events=one.events,
+        chances=one.chances,
+        clusters=one.clusters,
+        low=one.interval.low,
+        high=one.interval.high,
+        standing=worth,
     )
 
 
@@ -130,8 +164,8 @@ def as_json(found: Audit, flags: Rate | None = None) -> dict[str, object]:
 def lines(found: Audit, flags: Rate | None = None) -> list[str]:
     """The audit as lines of text; flags: what `ignored` gave, where it was asked."""
     told = [
-        f"reasoning steps in error: {_said(found.step_errors, 'claims')}",
-        f"findings stated that the case lacks: {_said(found.hallucinated, 'findings stated')}",
+        f"{STEP_ERRORS}: {_said(found.step_errors, 'claims')}",
+        f"{HALLUCINATED}: {_said(found.hallucinated, 'findings stated')}",
     ]
     if flags is not None:
         told.append(f"red flags without which the list stayed the same: {_said(flags, 'flags')}")
@@ -139,10 +173,15 @@ def lines(found: Audit, flags: Rate | None = None) -> list[str]:
 
 
 def _shows(mode: str) -> Callable[[Grade], tuple[int, int]]:
-    """(answer shows the mode, answer could show it): a list was read, and for red flags the case has some."""
+    """(answer shows the mode, answer could show it).
+
+    A list was read, for red flags the case has some, and for drift there were thoughts that could.
+    """
 
     def counted(grade: Grade) -> tuple[int, int]:
         possible = bool(grade.answer.diagnoses) and (not mode.startswith("red flag") or grade.red_flags_total > 0)
+        if mode == DRIFT:
+            possible = possible and (grade.thinking_tokens > 0 or bool(grade.steps and grade.steps.claims))
         return int(possible and mode in grade.error_modes), int(possible)
 
     return counted

@@ -11,14 +11,14 @@ from math import ceil, floor, log10
 from statistics import median
 
 from rounds.exam import words
-from rounds.records import Verdict
+from rounds.records import Share, Verdict
 
 STRIP = 400.0
 """Width of an interval strip, in SVG units."""
 FOREST = 200.0
 """Width of one row of a forest plot, in SVG units."""
-SCATTER_WIDTH, SCATTER_HEIGHT = 330.0, 200.0
-MOST_DOTS = 300
+SCATTER_WIDTH, SCATTER_HEIGHT = 330.0, 120.0
+MOST_DOTS = 250
 """Dots drawn for one model: more only darken the cloud."""
 
 
@@ -55,10 +55,30 @@ class Forest:
 
 
 @dataclass(frozen=True, slots=True)
-class Dots:
-    """Answers of one model: (x, y) in SVG units."""
+class Range:
+    """A share with its interval on an axis that begins at nothing, in SVG units."""
 
-    model: str
+    label: str
+    note: str
+    """Of how many, and what else stands beside the label."""
+    text: str
+    low: float
+    high: float
+    middle: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """Shares of one kind below each other."""
+
+    bars: tuple[Range, ...]
+    ticks: tuple[tuple[float, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dots:
+    """Answers of one model that thought: (x, y) in SVG units."""
+
     shown: tuple[tuple[int, int], ...]
     answers: int
     median_tokens: float
@@ -67,9 +87,9 @@ class Dots:
 
 @dataclass(frozen=True, slots=True)
 class Scatter:
-    """Seconds against thinking tokens."""
+    """Seconds against thinking tokens, every model on the same axes; tokens on a logarithmic one."""
 
-    models: tuple[Dots, ...]
+    models: Mapping[str, Dots]
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
 
@@ -102,34 +122,54 @@ def forest(verdicts: Sequence[Verdict], margin: float, width: float) -> Forest:
     return Forest(Axis(zero=x(0.0), margin=x(-margin), ticks=ticks), bars)
 
 
+def ranges(shares: Sequence[tuple[str, str, Share]], width: float, top: float | None = None) -> Ranges:
+    """Shares with their labels and notes, on one axis from 0 to `top`; None ends it above the highest interval."""
+    reach = top or min(1.0, _top(max([0.01, *(share.high for _, _, share in shares)])))
+
+    def x(part: float) -> float:
+        return round(width * min(1.0, part / reach), 1)
+
+    bars = []
+    for label, note, share in shares:
+        rate = share.events / share.chances if share.chances else 0.0
+        text = f"{words.percent(rate)} ({share.low * 100:.1f} to {share.high * 100:.1f})"
+        bars.append(Range(label, note, text, x(share.low), x(share.high), x(rate)))
+    return Ranges(tuple(bars), tuple((width * part, f"{reach * part * 100:g} %") for part in (0.0, 0.5, 1.0)))
+
+
 def scatter(answers: Mapping[str, Iterable[tuple[int, float | None]]]) -> Scatter | None:
-    """answers: by model, (thinking tokens, seconds) of each answer; None when no answer was timed."""
+    """answers: by model, (thinking tokens, seconds) of each answer; None when no answer with thoughts was timed."""
     timed = {
-        model: [(tokens, seconds) for tokens, seconds in pairs if seconds is not None]
+        model: [(tokens, seconds) for tokens, seconds in pairs if seconds is not None and tokens > 0]
         for model, pairs in answers.items()
     }
     timed = {model: pairs for model, pairs in timed.items() if pairs}
     if not timed:
         return None
-    most_tokens = max(1.0, *(float(tokens) for pairs in timed.values() for tokens, _ in pairs))
-    most_seconds = max(1e-3, *(seconds for pairs in timed.values() for _, seconds in pairs))
-    x_top, y_top = _top(most_tokens), _top(most_seconds)
+    every = [pair for pairs in timed.values() for pair in pairs]
+    top = _top(max(1e-3, *(seconds for _, seconds in every)))
+    fewest, most = min(tokens for tokens, _ in every), max(tokens for tokens, _ in every)
+    left, right = log10(fewest / 1.1), log10(most * 1.1)
 
-    def dots(model: str, pairs: Sequence[tuple[int, float]]) -> Dots:
-        every = max(1, ceil(len(pairs) / MOST_DOTS))
-        shown = tuple(
-            (round(SCATTER_WIDTH * tokens / x_top), round(SCATTER_HEIGHT * (1 - seconds / y_top)))
-            for tokens, seconds in pairs[::every]
-        )
-        tokens, seconds = median(pair[0] for pair in pairs), median(pair[1] for pair in pairs)
-        return Dots(model, shown, len(pairs), tokens, seconds)
+    def x(tokens: float) -> float:
+        return SCATTER_WIDTH * (log10(tokens) - left) / (right - left)
 
-    quarters = (0.0, 0.25, 0.5, 0.75, 1.0)
+    def dots(pairs: Sequence[tuple[int, float]]) -> Dots:
+        step = ceil(len(pairs) / MOST_DOTS)
+        shown = tuple((round(x(tokens)), round(SCATTER_HEIGHT * (1 - s / top))) for tokens, s in pairs[::step])
+        return Dots(shown, len(pairs), median(pair[0] for pair in pairs), median(pair[1] for pair in pairs))
+
     return Scatter(
-        models=tuple(dots(model, pairs) for model, pairs in timed.items()),
-        x_ticks=tuple((SCATTER_WIDTH * part, f"{x_top * part:g}") for part in quarters),
-        y_ticks=tuple((SCATTER_HEIGHT * (1 - part), f"{y_top * part:g}") for part in quarters),
+        models={model: dots(pairs) for model, pairs in timed.items()},
+        x_ticks=tuple((round(x(tokens), 1), f"{tokens:,}") for tokens in _round_numbers(fewest, most)),
+        y_ticks=tuple((SCATTER_HEIGHT * (1 - part), f"{top * part:g}") for part in (0.0, 0.5, 1.0)),
     )
+
+
+def _round_numbers(low: int, high: int) -> list[int]:
+    """1, 2, 5, 10, 20 ... from low to high; the ends themselves where none lies between."""
+    found = [k * 10**power for power in range(9) for k in (1, 2, 5) if low <= k * 10**power <= high]
+    return found or sorted({low, high})
 
 
 def _step(reach: float) -> float:

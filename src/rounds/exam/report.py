@@ -1,9 +1,9 @@
 """The page a person looks at: one static file, no script, nothing fetched, printable, readable without colour.
 
-report.json holds every figure (the gate, the passport and this page read it); report.html is made from it and the
-run's cases and answers. Every text passes the template's escaping, and the page's own policy (a Content-Security-Policy
-that allows one style sheet by its hash) would stop what slipped through. Left out on purpose: deciding anything, which
-`rounds.exam.compare` has done.
+report.json holds every figure (the gate, the passport and this page read it); report.html is made from it, and takes
+from the run's cases and answers the grid, the texts and the dots alone. Every text passes the template's escaping, and
+the page's own policy (a Content-Security-Policy that allows one style sheet by its hash) would stop what slipped
+through. Left out on purpose: deciding anything, which `rounds.exam.compare` has done.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from rounds.exam import figures, plots, words
+from rounds.exam import plots, sections, tripod, words
 from rounds.exam.grid import DETAILED, LABEL, ORDER, Answers, Grid, grid
 from rounds.exam.marks import Mark, from_grades
 from rounds.files import write_text
-from rounds.records import Case, Figures, Grade, Report, Trace, Verdict
+from rounds.records import Case, Report, Verdict
 
 PAGES = Path(__file__).parent / "pages"
 
@@ -52,14 +52,6 @@ class Section:
     judged: tuple[Judged, ...]
     forests: tuple[tuple[str, plots.Forest], ...]
     grid: Grid | None
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Figures written out."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 def write_json(report: Report, path: Path) -> None:
@@ -109,14 +101,26 @@ def render(
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"percent": words.percent, "points": words.points}
+    scatter = sections.timed(answers)
+    items = tripod.checklist(report, cases)
     return environment.get_template("report.html.j2").render(
         report=report,
         banner=words.banner(report),
         evidence=EVIDENCE[report.evidence],
         sections=_sections(report, marked, by_id, answers),
-        models=_by_column(report.models),
-        baselines=_by_row(report.baselines),
-        scatter=plots.scatter({model: [_timed(*pair) for pair in pairs] for model, pairs in answers.items()}),
+        models=sections.by_column(report.models),
+        baselines=sections.by_row(report.baselines),
+        reasoning=sections.reasoning(report),
+        outcomes=sections.outcomes(report),
+        judge_sentence=sections.judge_sentence(report),
+        unpaired_sentence=sections.unpaired_sentence(report),
+        scatter=scatter,
+        thinking=sections.thinking(report, scatter),
+        noise=sections.noise(report),
+        ladder=sections.by_row({str(rung): row for rung, row in enumerate(report.ladder, start=1)}),
+        asked=sections.asked(report),
+        tripod=items,
+        tripod_counts=tripod.counts(items),
         opened=words.opened(report.exam_opened),
         style=Markup(style),
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
@@ -125,26 +129,21 @@ def render(
         detailed=DETAILED,
         forest_width=plots.FOREST,
         strip_width=plots.STRIP,
+        scatter_size=(plots.SCATTER_WIDTH, plots.SCATTER_HEIGHT),
     )
-
-
-def _timed(trace: Trace | None, grade: Grade) -> tuple[int, float | None]:
-    if trace is None:
-        return grade.thinking_tokens, grade.total_s
-    return trace.thinking_tokens, trace.total_s if trace.total_s is not None else grade.total_s
 
 
 def _sections(
     report: Report, marks: Mapping[str, Sequence[Mark]], cases: Mapping[str, Case], answers: Answers
 ) -> list[Section]:
     names = list(dict.fromkeys((verdict.before, verdict.after) for verdict in report.verdicts))
-    sections = []
+    found = []
     for number, (before, after) in enumerate(names, start=1):
         verdicts = [v for v in report.verdicts if (v.before, v.after) == (before, after)]
         cells = [v for v in report.cells if (v.before, v.after) == (before, after)]
         graded = before in marks and after in marks
         some = {name: answers[name] for name in (before, after) if name in answers}
-        sections.append(
+        found.append(
             Section(
                 anchor=f"comparison-{number}",
                 before=before,
@@ -154,7 +153,7 @@ def _sections(
                 grid=grid((before, after), marks[before], marks[after], cases, some) if graded else None,
             )
         )
-    return sections
+    return found
 
 
 def _judged(verdict: Verdict, report: Report) -> Judged:
@@ -193,22 +192,3 @@ def _forests(
         )
         for column in columns
     )
-
-
-def _by_row(tables: Mapping[str, Figures]) -> Table:
-    """One row a name: for few figures of names that are long."""
-    columns = figures.columns_of(tables.values())
-    rows = tuple(
-        (name, tuple(figures.written(table.get(key), column) for key, column in columns.items()))
-        for name, table in tables.items()
-    )
-    return Table(tuple(column.label for column in columns.values()), rows)
-
-
-def _by_column(tables: Mapping[str, Figures]) -> Table:
-    """One row a figure, one column a name: for many figures."""
-    rows = tuple(
-        (column.label, tuple(figures.written(table.get(key), column) for table in tables.values()))
-        for key, column in figures.columns_of(tables.values()).items()
-    )
-    return Table(tuple(tables), rows)

@@ -5,6 +5,7 @@ Left out on purpose: comparing two models (`rounds.exam.compare`).
 
 from __future__ import annotations
 
+from rounds.grade.choice import chooses, counts, mark_reply
 from rounds.grade.names import Names, normalise
 from rounds.grade.steps import check_steps
 from rounds.knowledge.base import KnowledgeBase
@@ -21,12 +22,12 @@ class Marker:
         self._wordings = {normalise(words): f.id for f in knowledge.findings.values() for words in f.says}
 
     def mark(self, case: Case, trace: Trace) -> Grade:
-        """Read the reply of a trace and mark it."""
-        answer = read_reply(trace.reply, case.id)
-        grade = self.mark_answer(case, answer)
+        """Read the reply of a trace and mark it, as a list, as options or as a number by what the case asks for."""
+        asks_list = not (chooses(case) or counts(case))
+        grade = self.mark_answer(case, read_reply(trace.reply, case.id)) if asks_list else mark_reply(case, trace.reply)
         steps = None
-        if case.present:
-            steps = check_steps(trace.thinking, answer, case, self.knowledge)
+        if case.present and asks_list:
+            steps = check_steps(trace.thinking, grade.answer, case, self.knowledge)
         return grade.model_copy(
             update={
                 "sample": trace.sample,

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
+from typing import Any
 
 from rounds.records import Answer
 
@@ -25,22 +27,24 @@ LETTERED = re.compile(r"^[\s>]*(?:\*\*)?[(（]?(?:i{1,3}|iv|v|[a-e])[.)）]\s+(?
 INLINE = re.compile(r"(?:(?<=\s)|^)(?:[(（]?[1-9][.)）](?=\s)|[①-⑤])\s*")
 BULLET = re.compile(r"^\s*[-–—*+•·・‣●○▪►]\s+(?P<text>\S.*)$")
 BRACKETED = re.compile(r"\[([^\[\]{}\"]+)\]")
-RED_FLAGS = re.compile(r"^\W*red[ -]?flags?\W*[:：]\s*(?P<text>.*)$", re.IGNORECASE)
+RED_FLAGS = re.compile(r"^\W*(?:red[ -]?flags?|signos de alarma|危险信号)\W*[:：]\s*(?P<text>.*)$", re.IGNORECASE)
 HEADING = re.compile(
     r"^\W*(?:final diagnos[ie]s|(?:most likely|probable|leading) diagnosis|diagnostic (?:final|retenu)|"
     r"diagn[oó]stico(?: final)?|(?:end)?diagnose|diagnosi(?: finale)?|最終診断|診断名|最终诊断)\W*[:：](?P<text>.*)$",
     re.IGNORECASE,
 )
 ABSTAINS = re.compile(
-    r"\b(?:cannot|can['’]t|can not|unable to) place this case\b|\boutside what i know\b", re.IGNORECASE
+    r"\b(?:cannot|can['’]t|can not|unable to) place this case\b|\boutside what i know\b"
+    r"|\bno puedo situar este caso\b|无法归类此病例",
+    re.IGNORECASE,
 )
 REFUSES = re.compile(
     r"\bi(?:['’]m| am) (?:sorry|unable)\b.*\b(?:cannot|can['’]t|help|assist)\b"
     r"|\bi (?:cannot|can['’]t|can not|won['’]t|will not) (?:help|assist|provide)\b",
     re.IGNORECASE,
 )
-EXPLANATION = re.compile(r"\s*(?:[:：]\s|\s[-–—]\s|\s\(|（).*$")
-NONE = {"none", "no red flags", "nil", "-", "n/a"}
+EXPLANATION = re.compile(r"\s*(?::\s|：|\s[-–—]\s|\s\(|（).*$")
+NONE = {"none", "no red flags", "nil", "-", "n/a", "ninguno", "ninguna", "无"}
 
 
 def read_reply(reply: str, case_id: str) -> Answer:
@@ -104,12 +108,8 @@ def _inline(text: str) -> list[str]:
 
 def _json_list(text: str) -> list[str]:
     """The names of a JSON list, or of the list under a key that speaks of diagnoses."""
-    for opening, closing in (("{", "}"), ("[", "]")):
-        start, end = text.find(opening), text.rfind(closing)
-        try:
-            value = json.loads(text[start : end + 1]) if 0 <= start < end else None
-        except (ValueError, RecursionError):
-            continue
+    for signs in ("{}", "[]"):
+        value = _json(text, *signs)
         if isinstance(value, dict):
             value = next((v for k, v in value.items() if "diagnos" in k.lower() and isinstance(v, list)), None)
         if isinstance(value, list):
@@ -118,14 +118,28 @@ def _json_list(text: str) -> list[str]:
     return []
 
 
+def _json(text: str, opening: str, closing: str) -> Any:
+    """The JSON value from the first opening to the last closing sign, None where there is none."""
+    start, end = text.find(opening), text.rfind(closing)
+    try:
+        return json.loads(text[start : end + 1]) if 0 <= start < end else None
+    except (ValueError, RecursionError):
+        return None
+
+
 def _red_flags(text: str) -> tuple[str, ...]:
     for line in text.splitlines():
         match = RED_FLAGS.match(line)
         if match:
-            whole = match["text"].encode("utf-8", "replace").decode()
-            parts = (part.strip(" .*") for part in re.split(r"[;；]", whole))
-            return tuple(part for part in parts if part and part.lower() not in NONE)
-    return ()
+            return _flags(re.split(r"[;；]", match["text"]))
+    value = _json(text, "{", "}")
+    listed = value.get("red_flags") if isinstance(value, dict) else None
+    return _flags([flag for flag in listed if isinstance(flag, str)]) if isinstance(listed, list) else ()
+
+
+def _flags(parts: Iterable[str]) -> tuple[str, ...]:
+    bare = (part.encode("utf-8", "replace").decode().strip(" .*") for part in parts)
+    return tuple(part for part in bare if part and part.lower() not in NONE)
 
 
 def _distinct(found: list[str]) -> tuple[str, ...]:

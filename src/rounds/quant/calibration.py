@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from rounds.model.tokenizer import Codec
+from rounds.quant.classes import Told
 from rounds.records import Case, Trace, UserError
 
 
@@ -25,7 +25,10 @@ def choose(
         UserError: a trace belongs to an exam case or shows one's vignette, its case is unknown, or there are too few.
     """
     by_id = {case.id: case for case in cases}
-    _refuse_exam(traces, by_id, exam)
+    refuse_shown(traces, [*exam, *(case for case in cases if case.split == "exam")])
+    unknown = next((trace.prompt.case_id for trace in traces if trace.prompt.case_id not in by_id), None)
+    if unknown is not None:
+        raise UserError(f"calibration trace of case '{unknown}': no such case; give its cases file.")
     cells: dict[tuple[str, str], list[Trace]] = defaultdict(list)
     for trace in traces:
         if trace.finish == "stop":
@@ -48,27 +51,19 @@ def choose(
     return chosen
 
 
-def sequences(codec: Codec, traces: Sequence[Trace], context: int) -> list[list[int]]:
-    """Token ids of prompt and answer, cut at `context` tokens."""
-    return [
-        (codec.encode_prompt(trace.prompt.messages) + codec.encode_completion(trace.thinking, trace.reply))[:context]
-        for trace in traces
-    ]
+def refuse_shown(told: Iterable[Told], exam: Sequence[Case]) -> None:
+    """See that no answer belongs to an exam case or shows one's vignette, under whatever name.
 
-
-def _refuse_exam(traces: Sequence[Trace], by_id: dict[str, Case], exam: Sequence[Case]) -> None:
-    forbidden = [*exam, *(case for case in by_id.values() if case.split == "exam")]
-    ids, texts = {case.id for case in forbidden}, {_flat(case.vignette): case.id for case in forbidden}
-    for trace in traces:
-        name = trace.prompt.case_id
-        shown = _flat(" ".join(message.content for message in trace.prompt.messages))
+    Raises:
+        UserError: one does.
+    """
+    ids, texts = {case.id for case in exam}, {_flat(case.vignette): case.id for case in exam}
+    for one in told:
+        name = one.prompt.case_id
+        shown = _flat(" ".join(message.content for message in one.prompt.messages))
         twin = name if name in ids else next((of for text, of in texts.items() if text in shown), None)
         if twin is not None:
-            raise UserError(
-                f"calibration trace of case '{name}' shows exam case '{twin}'; calibrate on traces of teach cases."
-            )
-        if name not in by_id:
-            raise UserError(f"calibration trace of case '{name}': no such case; give its cases file.")
+            raise UserError(f"the trace of case '{name}' shows exam case '{twin}'; use traces of teach or tune cases.")
 
 
 def _flat(text: str) -> str:

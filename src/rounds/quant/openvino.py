@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from rounds import files
 from rounds.engine import telemetry
 from rounds.engine.export import exported, quiet
-from rounds.engine.openvino import IR
+from rounds.engine.openvino import ENGINE_FILE, IR
 from rounds.model import checkpoint
 from rounds.model.tokenizer import write_chat
-from rounds.quant.divergence import divergence, model_inputs
+from rounds.quant.divergence import model_inputs
+from rounds.quant.inventory import inventory, total
 from rounds.recipe import Quantize
 from rounds.records import UserError
 
@@ -30,12 +32,14 @@ SMALLEST = 8
 """Groups below this hold more scale than weight."""
 
 
-def quantize(directory: Path, sequences: Sequence[list[int]], settings: Quantize, out: Path) -> dict[str, Any]:
+def quantize(
+    directory: Path, sequences: Sequence[list[int]], settings: Quantize, out: Path, eight: Collection[str] = ()
+) -> dict[str, Any]:
     """Write the compressed model of the checkpoint `directory` to `out` (all or nothing); returns its figures.
 
-    `sequences` are token ids of whole traces (prompt and answer). Figures: bytes_before and bytes_after of the weights
-    (stored checkpoint, OpenVINO .bin), bits_per_weight, group, tensors by type, calibration sequences and tokens,
-    KL in nats a token and flips against the unquantised export on up to 16 of them, seconds.
+    `sequences` are token ids of whole traces (prompt and answer); `eight` names linear layers that stay in 8 bits, as
+    `rounds.quant.sensitivity` does. Figures: bytes_before and bytes_after of the weights (stored checkpoint, OpenVINO
+    .bin), bits_per_weight, group, tensors by type, calibration sequences and tokens, seconds.
 
     Raises:
         UserError: no group divides the layers, no calibration text, or the structure has no export.
@@ -54,25 +58,26 @@ def quantize(directory: Path, sequences: Sequence[list[int]], settings: Quantize
     bars = sys.stderr if sys.stderr.isatty() else io.StringIO()
     with quiet(), contextlib.redirect_stdout(bars):
         model = openvino.Core().read_model(parent / IR)
-        compressed = _compress(model, sequences, settings, group)
+        compressed = _compress(model, sequences, settings, group, eight)
         with files.making(out) as partial:
             openvino.save_model(compressed, partial / IR, compress_to_fp16=False)
             for path in parent.glob("*.json"):
                 shutil.copyfile(path, partial / path.name)
             write_chat(partial, checkpoint.chat_of(directory))
-    weights = _parameters(directory)
-    apart = divergence(parent, out, sequences[:16])
+            if settings.kv_cache != "f16":
+                files.write_text(partial / ENGINE_FILE, json.dumps({"kv_cache": settings.kv_cache}))
+    weights = total(inventory(directory)).weights
+    types = total(inventory(out)).types
     return {
         "bytes_before": checkpoint.bytes_of(directory),
         "bytes_after": checkpoint.bytes_of(out),
         "bits_per_weight": 8 * checkpoint.bytes_of(out) / weights,
         "weights": weights,
         "group": group,
-        **_tensors(out),
+        "tensors_4_bit": types.get("i4", 0) + types.get("u4", 0),
+        "tensors_8_bit": types.get("i8", 0) + types.get("u8", 0),
         "calibration_sequences": len(sequences),
         "calibration_tokens": sum(map(len, sequences)),
-        "kl": apart.kl,
-        "flips": apart.flips,
         "seconds": time.perf_counter() - started,
     }
 
@@ -99,13 +104,15 @@ def group_for(config: dict[str, Any], wanted: int) -> int:
     )
 
 
-def _compress(model: Any, sequences: Sequence[list[int]], settings: Quantize, group: int) -> Any:
+def _compress(
+    model: Any, sequences: Sequence[list[int]], settings: Quantize, group: int, eight: Collection[str]
+) -> Any:
     import nncf
 
     if settings.bits == 8:
         return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)
     data = nncf.Dataset([model_inputs(ids) for ids in sequences]) if settings.gptq else None
-    return nncf.compress_weights(
+    compressed = nncf.compress_weights(
         model,
         mode=nncf.CompressWeightsMode.INT4_SYM,
         ratio=1.0,
@@ -114,33 +121,27 @@ def _compress(model: Any, sequences: Sequence[list[int]], settings: Quantize, gr
         dataset=data,
         subset_size=max(1, len(sequences)),
         gptq=settings.gptq,
+        ignored_scope=nncf.IgnoredScope(names=_nodes(model, eight)) if eight else None,
     )
+    # What the first pass left alone is all that is still float.
+    return nncf.compress_weights(compressed, mode=nncf.CompressWeightsMode.INT8_SYM) if eight else compressed
 
 
-def _tensors(directory: Path) -> dict[str, int]:
-    """How many weight matrices are held in 4 bits and in 8."""
-    import openvino
+def _nodes(model: Any, layers: Collection[str]) -> list[str]:
+    """The multiplications of an exported model that use the weights of these layers.
 
-    model = openvino.Core().read_model(directory / IR)
-    held = [op.output(0) for op in model.get_ops() if op.get_type_name() == "Constant"]
-    # Scales and zero points are constants too, one a row or group.
-    kinds = [out.get_element_type().get_type_name() for out in held if len(out.shape) > 1 and out.shape[-1] > 1]
-    return {
-        "tensors_4_bit": kinds.count("i4") + kinds.count("u4"),
-        "tensors_8_bit": kinds.count("i8") + kinds.count("u8"),
-    }
-
-
-def _parameters(directory: Path) -> int:
-    """Weights in a checkpoint, from the headers of its files."""
-    from safetensors import safe_open
-
-    total = 0
-    for path in directory.glob("*.safetensors"):
-        with safe_open(path, framework="numpy") as tensors:
-            for name in tensors.keys():  # noqa: SIM118
-                size = 1
-                for side in tensors.get_slice(name).get_shape():
-                    size *= side
-                total += size
-    return total
+    Raises:
+        UserError: a layer is not there.
+    """
+    found: dict[str, str] = {}
+    for op in model.get_ops():
+        name = op.get_friendly_name().removeprefix("self.").removesuffix(".weight")
+        if op.get_type_name() == "Constant" and name in layers:
+            user = op
+            while user.get_type_name() != "MatMul":  # half precision is converted on the way
+                user = next(iter(user.output(0).get_target_inputs())).get_node()
+            found[name] = user.get_friendly_name()
+    missing = sorted(set(layers) - found.keys())
+    if missing:
+        raise UserError(f"the exported model has no layer '{missing[0]}'; export the checkpoint again.")
+    return list(found.values())

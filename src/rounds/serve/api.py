@@ -195,11 +195,11 @@ def _sampling(asked: ChatRequest, ward: Ward) -> Sampling:
 def _usage(traces: list[Trace]) -> dict[str, Any]:
     thinking = sum(trace.thinking_tokens for trace in traces)
     tokens = thinking + sum(trace.reply_tokens for trace in traces)
-    # A trace does not tell the length of its prompt.
+    prompt = traces[0].prompt_tokens if traces else 0  # one prompt, however many answers
     return {
-        "prompt_tokens": 0,
+        "prompt_tokens": prompt,
         "completion_tokens": tokens,
-        "total_tokens": tokens,
+        "total_tokens": prompt + tokens,
         "completion_tokens_details": {"reasoning_tokens": thinking},
     }
 

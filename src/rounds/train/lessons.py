@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import pairwise
 from random import Random
 
 from rounds.knowledge.base import Condition, KnowledgeBase
@@ -10,15 +11,40 @@ from rounds.model.tokenizer import Codec
 from rounds.records import Lesson
 from rounds.train.batches import Example
 
+STRANGE_RUNS, STRANGE_TOKENS = 4, 5
+"""Most places of a prompt that strange words go to, and most tokens at a place."""
 
-def examples(lessons: Iterable[Lesson], codec: Codec) -> list[Example]:
-    """One example a lesson; the loss is on the completion."""
+
+def examples(lessons: Iterable[Lesson], codec: Codec, *, strange: float = 0.0, seed: int = 0) -> list[Example]:
+    """One example a lesson; the loss is on the completion. `strange`: see `rounds.recipe.Optimiser`."""
+    random = Random(f"{seed}-strange")
+    pieces = _pieces_of_words(codec) if strange else []
     made = []
     for lesson in lessons:
         prompt = codec.encode_prompt(lesson.prompt.messages)
+        if random.random() < strange:
+            prompt = _with_strange_words(prompt, pieces, codec.control_ids, random)
         completion = codec.encode_completion(lesson.thinking, lesson.reply)
         thought = completion.index(codec.end_think_id) + 1 if codec.end_think_id in completion else 0
         made.append(Example((*prompt, *completion), len(prompt), len(prompt) + thought))
+    return made
+
+
+def _pieces_of_words(codec: Codec) -> list[int]:
+    """Tokens of at most four letters: what a word that no lesson holds is spelled with."""
+    texts = {i: codec.decode([i]).strip() for i in range(codec.size) if i not in codec.control_ids}
+    return [i for i, text in texts.items() if len(text) <= 4 and text.isascii() and text.isalpha()]
+
+
+def _with_strange_words(
+    prompt: Sequence[int], pieces: Sequence[int], control: Collection[int], random: Random
+) -> list[int]:
+    """The prompt with runs of such tokens in the user's turn: the longest stretch between control tokens."""
+    marks = [-1, *(place for place, token in enumerate(prompt) if token in control), len(prompt)]
+    before, after = max(pairwise(marks), key=lambda ends: ends[1] - ends[0])
+    made = list(prompt)
+    for place in sorted(random.choices(range(before + 1, after + 1), k=random.randint(1, STRANGE_RUNS)), reverse=True):
+        made[place:place] = random.choices(pieces, k=random.randint(1, STRANGE_TOKENS))
     return made
 
 
@@ -32,16 +58,17 @@ def text_examples(texts: Sequence[str], codec: Codec) -> list[Example]:
 
 
 def pages(knowledge: KnowledgeBase, seed: int, limit: Iterable[str] | None = None) -> list[str]:
-    """The knowledge base as running text: a page a condition, a line a finding, wordings varied."""
+    """The knowledge base as running text: a page a condition, a line a finding, in words drawn by the seed."""
     random = Random(f"{seed}-pages")
     chosen = set(limit) if limit is not None else set(knowledge.conditions)
     conditions = [c for c in knowledge.conditions.values() if c.id in chosen]
     texts = []
     for condition in conditions:
-        texts += [_page(knowledge, condition, random) for _ in range(4)]
+        texts.append(_page(knowledge, condition, random))
     for finding in knowledge.findings.values():
         listing = [c.name for c in conditions if c.findings.get(finding.id, 0) > 0.1]
-        for words in finding.says if listing else ():
+        if listing:
+            words = random.choice(finding.says)
             texts.append(
                 f"{words[0].upper()}{words[1:]} is seen in {', '.join(random.sample(listing, min(6, len(listing))))}."
             )

@@ -117,19 +117,25 @@ def _short(pool: Sequence[Case], wanted: Mapping[str, int], found: Collected, sa
     return chosen
 
 
-def balanced(found: Collected, wanted: Mapping[str, int], seed: int) -> list[Lesson]:
-    """Lessons in the mix that was asked: cells that kept less are repeated, those that kept more are thinned."""
+def stratum(case: Case) -> tuple[str, bool]:
+    """The cell, and whether there is a red flag to name: an answer to such a case has one more way to fail."""
+    return cell(case), bool(case.red_flags)
+
+
+def balanced(found: Collected, asked: Sequence[Case], seed: int) -> list[Lesson]:
+    """Lessons in the mix of the cases asked: strata that kept less are repeated, those that kept more are thinned."""
     random = Random(f"{seed}-balance")
-    by_cell: dict[str, list[Kept]] = {}
+    groups: dict[tuple[str, bool], list[Kept]] = {}
     for one in found.kept:
-        by_cell.setdefault(cell(one.case), []).append(one)
+        groups.setdefault(stratum(one.case), []).append(one)
+    wanted = Counter(map(stratum, asked))
     total = len(found.kept)
     lessons: list[Lesson] = []
-    asked = sum(wanted[name] for name in by_cell)
-    for name, group in sorted(by_cell.items()):
-        count = max(1, round(total * wanted[name] / asked))
+    among = sum(wanted[name] for name in groups)
+    for name, group in sorted(groups.items()):
+        count = max(1, round(total * wanted[name] / among))
         whole, rest = divmod(count, len(group))
-        # No lesson more than four times: past that a cell is learnt by heart, and the report shows its acceptance.
+        # No lesson more than four times: past that a stratum is learnt by heart, and the report shows its acceptance.
         chosen = group * min(whole, 4) + (random.sample(group, rest) if whole < 4 else [])
         lessons += [lesson(one.trace) for one in chosen]
     random.shuffle(lessons)

@@ -72,6 +72,45 @@ def test_headings_go_missing_marks_stay_missing_and_conversations_stand_apart(js
     assert (talked.answer.diagnoses, talked.correct, talked.groups) == (("Gout",), True, {"specialty": "Skin"})
 
 
+CHOICE = {
+    "case_id": "c1",
+    "case_vignette": "A man cannot sleep, sweats at night and hears voices. What is the diagnosis?",
+    "choice_1": "Otitis externa",
+    "choice_2": "Malignant otitis externa",
+    "choice_3": "H. pylori infection",
+    "choice_4": "Mumps",
+    "answer": "Malignant otitis externa",
+    "category": "Ears",
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "choices", "correct"),
+    [
+        ("Malignant otitis externa", "B", True),
+        (" The most likely diagnosis is malignant otitis externa.", "B", True),
+        ("Otitis externa. (Malignant otitis externa hurts more.)", "A", False),
+        ("The diagnosis is H. pylori infection.", "C", False),
+        ("Mumps or otitis externa.", "", False),
+        ("Measles", "", False),
+        ("", "", False),
+        (None, "", False),
+    ],
+)
+def test_options_recorded_in_words(jsonl: Write, words: str | None, choices: str, correct: bool) -> None:
+    items = jsonl(CHOICE, name="items.jsonl")
+    row = {"case_id": "c1", "category": "Ears", "model": "m", "trial": 2, "vignette_mcq": words}
+    grade = only(recorded("craft-md-choice", jsonl(row), items))
+    assert ("".join(grade.answer.choices), grade.correct, grade.sample) == (choices, correct, 2)
+    assert (grade.answer.unreadable, grade.groups) == (not choices, {"specialty": "Ears"})
+
+
+def test_options_stand_in_the_items(jsonl: Write) -> None:
+    row = {"case_id": "c1", "category": "Ears", "model": "m", "trial": 0, "vignette_mcq": "Mumps"}
+    with pytest.raises(UserError, match=r"item 'c1' has no options; give the cases \(--items FILE\)\.$"):
+        recorded("craft-md-choice", jsonl(row))
+
+
 def test_models_are_paired_by_id_whatever_their_order(jsonl: Write) -> None:
     rows = [letter("1", "a", "B"), letter("2", "a", "C", "C"), letter("2", "b", "C", "C"), letter("1", "b", "A")]
     found = recorded("medagents", jsonl(*rows))
@@ -174,6 +213,7 @@ def test_triage_runs_of_two_sets_do_not_meet(jsonl: Write) -> None:
     }
     found = recorded("triage", jsonl(row, {**row, "source_file": "kopka_o3-mini_2.jsonl"}))
     assert [(grade.case_id, grade.sample) for grade in found["o3-mini"]] == [("semigran-4", 1), ("kopka-4", 1)]
+    assert [grade.groups["set"] for grade in found["o3-mini"]] == ["semigran", "kopka"]
     with pytest.raises(UserError, match="is not SET_SYSTEM_RUN"):
         recorded("triage", jsonl({**row, "source_file": "other.jsonl"}))
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from rounds.cases.importers.letters import letters_in
+from rounds.cases.importers.letters import letters_in, option_in
 from rounds.cases.importers.pubmedqa import PubMedQA
 from rounds.cases.importers.reading import Row, rows
 from rounds.records import Case, UserError
@@ -90,6 +90,7 @@ class CraftAnswer(Row):
     frq_ok: Literal[0, 1] | None = None
     multiturn_frq: str | None = None
     mt_ok: Literal[0, 1] | None = None
+    vignette_mcq: str | None = None
 
 
 def craft_md(path: Path, key: Key) -> Iterator[Told]:
@@ -111,6 +112,29 @@ def craft_md(path: Path, key: Key) -> Iterator[Told]:
                 reply=words,
                 groups={"specialty": row.category},
             )
+
+
+def craft_md_choice(path: Path, key: Key) -> Iterator[Told]:
+    """The option chosen from the vignette, recorded in words; a trial is a sample. Options and key stand in the items.
+
+    The source keeps no mark of it: right is the letter of the key.
+    """
+    for where, row in rows(path, CraftAnswer):
+        case = key.get(row.case_id)
+        if case is None:
+            raise UserError(f"{where}: item '{row.case_id}' has no options; give the cases (--items FILE).")
+        chosen = option_in(row.vignette_mcq or "", case.options)
+        yield Told(
+            where=where,
+            model=row.model,
+            case_id=row.case_id,
+            sample=row.trial,
+            choices=chosen,
+            unreadable=not chosen,
+            correct=chosen == case.right if case.right else None,
+            reply=row.vignette_mcq,
+            groups={"specialty": row.category},
+        )
 
 
 class MedAgentsAnswer(Row):
@@ -327,7 +351,7 @@ def triage(path: Path, key: Key) -> Iterator[Told]:
             unreadable=row.llm_output not in ("em", "ne", "sc"),
             correct=row.correct,
             reply=row.llm_output,
-            groups={"urgency": row.true_urgency},
+            groups={"urgency": row.true_urgency, "set": parts[0]},
         )
 
 

@@ -1,15 +1,19 @@
-"""Letters of options in a short recorded answer: `C`, `c, e`, `B. Propranolol`, `ｂ`.
+"""Letters of options in a short recorded answer: `C`, `c, e`, `B. Propranolol`, `ｂ`, or the option's own words.
 
-Left out on purpose: sentences. Reading a model's free reply is for `rounds.prompts.reader`; a source that recorded
-a sentence instead of a letter answered unreadably.
+Left out on purpose: free replies, which are for `rounds.prompts.choices`; a source that recorded a sentence where a
+letter was asked for answered unreadably.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
+from rounds.cases.importers.outcome import fold
 from rounds.records import LETTERS
+
+SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 
 LIST = re.compile(r"[A-Z](?:\s*[,、/&+\s]\s*[A-Z])*")
 LEADING = re.compile(r"\(?([A-Z])(?:[.:)]|\s+\().*", re.DOTALL)
@@ -28,3 +32,23 @@ def letters_in(text: str) -> tuple[str, ...]:
 def letter(place: int) -> str:
     """The letter of an option, from 0."""
     return LETTERS[place]
+
+
+def option_in(text: str, options: Sequence[str]) -> tuple[str, ...]:
+    """The letter of the option whose words the text is, or that its first sentence with an option names.
+
+    An option inside a longer one that is named gives way. A sentence that names two chooses none.
+    """
+    wanted = [" ".join(fold(option)) for option in options]
+    for part in (text, *SENTENCE.split(text)):
+        said = " ".join(fold(part))
+        whole = [place for place, option in enumerate(wanted) if option and option == said]
+        if len(whole) == 1:
+            return (letter(whole[0]),)
+    for part in (*SENTENCE.split(text), text):
+        said = f" {' '.join(fold(part))} "
+        named = [place for place, option in enumerate(wanted) if option and f" {option} " in said]
+        longest = [p for p in named if not any(wanted[p] != wanted[q] and wanted[p] in wanted[q] for q in named)]
+        if named:
+            return (letter(longest[0]),) if len(longest) == 1 else ()
+    return ()

@@ -23,6 +23,7 @@ RECORDED: dict[str, Callable[[Path, Key], Iterator[Told]]] = {
     "amqa": answers.amqa,
     "avey": answers.avey,
     "craft-md": answers.craft_md,
+    "craft-md-choice": answers.craft_md_choice,
     "igakuqa": answers.igakuqa,
     "medagents": answers.medagents,
     "medr-bench": answers.medr_bench,
@@ -36,6 +37,7 @@ RECORDED: dict[str, Callable[[Path, Key], Iterator[Told]]] = {
 ITEMS = {
     "avey": "avey",
     "craft-md": "craft-md",
+    "craft-md-choice": "craft-md-choice",
     "igakuqa": "igakuqa",
     "medagents": "medqa",
     "medr-bench": "medr-bench",

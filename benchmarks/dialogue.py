@@ -1,0 +1,114 @@
+"""The scorer of records from conversations on real notes: planted faults found, and what copying out would score.
+
+    python benchmarks/dialogue.py [DATA]
+
+No model is asked. Into each real record one fault at a time is planted: a statement left out, a statement of another
+patient put in, a denial turned round, a number changed. Then the patient's own sentences are scored as if they were the
+record: the floor that any model must pass.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from rounds.grade.dialogue import Counts, read_note, score, section_of, statements, total
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+Note = dict[str, list[str]]
+
+
+def short(data: Path) -> Iterator[tuple[Note, str]]:
+    """One section a conversation."""
+    for name in ("MTS-Dialog-TestSet-1.csv", "MTS-Dialog-ValidationSet.csv"):
+        with (data / "20_mts_dialog" / name).open(encoding="utf-8", newline="") as rows:
+            for row in csv.DictReader(rows):
+                section = section_of(row["section_header"])
+                assert section is not None, row["section_header"]
+                yield {section: [row["section_text"]]}, row["dialogue"]
+
+
+def visits(data: Path) -> Iterator[tuple[Note, str]]:
+    """Whole visits with whole notes."""
+    for visit in json.loads((data / "21_aci_bench" / "valid.json").read_text(encoding="utf-8"))["data"]:
+        yield read_note(visit["tgt"]), visit["src"]
+
+
+def planted(name: str, records: list[tuple[Note, str]]) -> None:
+    found: Counter[str] = Counter()
+    for place, (note, dialogue) in enumerate(records):
+        split = {section: [one.text for one in statements(texts)] for section, texts in note.items()}
+        split = {section: texts for section, texts in split.items() if texts}
+        if not split:
+            continue
+        section, texts = next(iter(split.items()))
+        plain = score(split, split, dialogue).all
+        found["whole"] += plain.right == plain.wanted
+        found["records"] += 1
+        less = split | {section: texts[1:]}
+        found["left out, told"] += score(split, less, dialogue).all.omitted == 1
+        stranger = next((t for other, _ in records[place + 7 :] for t in other.get(section, ()) if t), None)
+        alien = statements([stranger])[:1] if stranger else []
+        if alien and len(alien[0].words) >= 3:
+            found["put in"] += 1
+            found["put in, told"] += score(split, split | {section: [*texts, alien[0].text]}, dialogue).all.hallucinated
+        one = statements(texts[:1])[0]
+        if len(one.words) >= 2:
+            turned = re.sub(r"^(?:no|denies) ", "", one.text, flags=re.I) if one.denied else f"no {one.text}"
+            if statements([turned])[:1] and statements([turned])[0].denied != one.denied:
+                found["turned"] += 1
+                found["turned, told"] += (
+                    score(split, split | {section: [turned, *texts[1:]]}, dialogue).all.right < plain.right
+                )
+        if one.numbers and len(one.words) >= 2:
+            other = re.sub(r"\d+", "977", one.text)
+            if other != one.text:
+                found["number"] += 1
+                changed = score(split, split | {section: [other, *texts[1:]]}, dialogue).all
+                found["number, told"] += changed.hallucinated >= 1
+    print(f"{name}: {found['whole']} of {found['records']} records wholly right against themselves")
+    print(f"  a statement left out: told in {found['left out, told']} of {found['records']}")
+    for what in ("put in", "turned", "number"):
+        print(f"  {what}: told in {found[f'{what}, told']} of {found[what]}")
+
+
+def copied(name: str, records: list[tuple[Note, str]]) -> None:
+    counts: list[Counts] = []
+    for note, dialogue in records:
+        said = [
+            sentence
+            for line in dialogue.splitlines()
+            if re.match(r"\W*patient\b", line, re.IGNORECASE)
+            for sentence in re.split(r"(?<=[.?!])\s+", re.sub(r"^\W*\w+\W+", "", line))
+        ]
+        section = max(note, key=lambda name: len(" ".join(note[name])), default="present_illness")
+        counts.append(score(note, {section: said}, dialogue).all)
+    every = total(counts)
+    print(
+        f"{name}, the patient's words copied into the longest section: precision {every.precision or 0:.3f}, "
+        f"recall {every.recall or 0:.3f}, F1 {every.f1 or 0:.3f}; {every.hallucinated} of {every.said} hallucinated, "
+        f"{every.omitted} of {every.wanted} omitted"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="?", type=Path, default=DATA)
+    data = parser.parse_args().data
+    for name, read in (("20 conversations", short), ("21 visits", visits)):
+        try:
+            records = list(read(data))
+        except FileNotFoundError as error:
+            print(f"{name}: skipped, {error.filename} is not there")
+            continue
+        planted(name, records)
+        copied(name, records)
+
+
+if __name__ == "__main__":
+    main()

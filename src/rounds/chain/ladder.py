@@ -1,0 +1,245 @@
+"""The ladder of bits: the smallest export that is held against its parent on tune cases, found from below.
+
+Rungs: 4 bits in the groups asked for, in groups of 32, with the most sensitive tenth and fifth of the linear layers in
+8 bits, and 8 bits. A rung is held when nothing is lost (`rounds.chain.same`) and it is kept, or, where the tune cases
+are too few to show that, close in every class of token. Rungs below the first that is held are never made, and the
+exam never looks at any but that one. Left out on purpose: distilling the quantised student from its parent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rounds import files, recipe
+from rounds.chain.same import TEXTS, Rules, Sameness, judge, sit, spread
+from rounds.engine.answering import context_of
+from rounds.exam.examine import Examined
+from rounds.grade.mark import Marker
+from rounds.model.tokenizer import Codec
+from rounds.quant import classes
+from rounds.quant.divergence import ALL, divergence, in_openvino
+from rounds.quant.openvino import quantize
+from rounds.quant.sensitivity import Layer, most_sensitive, sensitivity
+from rounds.records import Case, Figures, Record, UserError
+
+LADDER = "ladder.json"
+FINE = 32
+"""Group of every rung after the first."""
+SHARES = (0.1, 0.2)
+"""Of the weights of all linear layers, held in 8 bits."""
+SENSED = 16
+"""Calibration answers the sensitivity of layers is measured on: their order is wanted, not a figure."""
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+
+class Rung(Record):
+    """One export and how it stands against its parent."""
+
+    name: str
+    bits: int
+    group: int
+    """-1 is a row."""
+    everything: bool
+    kv_cache: str
+    eight: tuple[str, ...] = ()
+    """Linear layers in 8 bits."""
+    bytes: int
+    bits_per_weight: float
+    same: Sameness | None
+    """None for a rung over the budget, which was not measured."""
+    held: bool
+    why: str
+
+
+class Ladder(Record):
+    """ladder.json: every rung that was made, the smallest first."""
+
+    budget: str | None
+    margin: float | None
+    alpha: float
+    tune_cases: int
+    rungs: tuple[Rung, ...]
+    chosen: str
+    layers: tuple[Layer, ...] = ()
+    """Sensitivity of the linear layers, where it was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A rung yet to be made."""
+
+    name: str
+    settings: recipe.Quantize
+    share: float = 0.0
+    """Of the linear weights, to be kept in 8 bits."""
+
+
+@dataclass(slots=True)
+class Parent:
+    """The unquantised model, its answers, and what exports of it are judged and calibrated by."""
+
+    directory: Path
+    answers: Examined
+    cases: Sequence[Case]
+    calibration: Sequence[classes.Told]
+    """Its own answers to teach cases."""
+    marker: Marker
+    rules: Rules
+
+
+def plans(settings: recipe.Quantize) -> list[Plan]:
+    """The rungs of a recipe, smallest first."""
+    eight = Plan("8 bits", settings.model_copy(update={"bits": 8}))
+    if settings.bits == 8:
+        return [eight]
+    first = Plan(_in_groups(settings.group), settings)
+    if not settings.ladder:
+        return [first]
+    fine = settings.model_copy(update={"group": FINE}) if not 0 < settings.group <= FINE else settings
+    name = _in_groups(fine.group)
+    found = [first] if fine is settings else [first, Plan(name, fine)]
+    found += [Plan(f"{name}, {share:.0%} of the layers in 8", fine, share) for share in SHARES]
+    return [*found, eight]
+
+
+def climb(parent: Parent, settings: recipe.Quantize, out: Path) -> Figures:
+    """Fill `out` with the first rung that is held, and ladder.json; returns the figures of that export.
+
+    Without `settings.ladder` the one rung is measured and taken as it is.
+
+    Raises:
+        UserError: no rung is held within the budget, or the quantiser's own faults.
+    """
+    directory = parent.directory
+    reader = classes.Reader(Codec.load(directory), parent.marker.knowledge, parent.cases)
+    own = classes.texts(reader, parent.calibration, context_of(directory))
+    kept_back = classes.texts(reader, spread(parent.answers.traces, TEXTS), context_of(directory))
+    layers: list[Layer] = []
+    rungs: list[Rung] = []
+    trial = out / ".rung"
+    for plan in plans(settings):
+        if plan.share and not layers:
+            layers = sensitivity(directory, spread(own, SENSED), rungs[-1].group)
+        eight = most_sensitive(layers, plan.share) if plan.share else []
+        figures = quantize(directory, [text.ids for text in own], plan.settings, trial, eight)
+        over = settings.budget is not None and _over(figures, settings.budget)
+        same = None if over else _same(parent, kept_back, trial, plan.name)
+        rungs.append(_rung(plan, eight, figures, same))
+        if over:
+            break  # what follows is larger
+        if rungs[-1].held or not settings.ladder:
+            _take(trial, out)
+            found = Ladder(
+                budget=settings.budget,
+                margin=parent.rules.margin,
+                alpha=parent.rules.alpha,
+                tune_cases=len(parent.cases),
+                rungs=tuple(rungs),
+                chosen=plan.name,
+                layers=tuple(layers),
+            )
+            files.write_text(out / LADDER, found.model_dump_json(indent=1))
+            return {**figures, **_summary(found)}
+    raise UserError(_none_held(rungs, settings))
+
+
+def rows(ladder: Ladder) -> list[dict[str, float | int | str | bool | None]]:
+    """One flat row a rung, for a report."""
+    found = []
+    for rung in ladder.rungs:
+        row: dict[str, float | int | str | bool | None] = {
+            "rung": rung.name,
+            "chosen": rung.name == ladder.chosen,
+            "bytes": rung.bytes,
+            "bits": round(rung.bits_per_weight, 3),
+            "kv_cache": rung.kv_cache,
+            "why": rung.why,
+        }
+        if rung.same is not None:
+            row["finding"] = rung.same.finding
+            for name, one in rung.same.divergence.items():
+                row |= {f"KL, {name}": one.kl, f"flips, {name}": one.flips}
+        found.append(row)
+    return found
+
+
+def _same(parent: Parent, kept_back: Sequence[classes.Text], trial: Path, name: str) -> Sameness:
+    found = divergence(in_openvino(parent.directory), in_openvino(trial), kept_back, f"divergence, {name}")
+    after = sit(trial, "openvino", parent.cases, parent.rules, parent.marker)
+    return judge((parent.directory.name, name), found, (parent.answers, after), parent.rules)
+
+
+def _rung(plan: Plan, eight: Sequence[str], figures: Figures, same: Sameness | None) -> Rung:
+    held, why = _held(same)
+    return Rung(
+        name=plan.name,
+        bits=plan.settings.bits,
+        group=int(figures["group"] or 0),
+        everything=plan.settings.everything and plan.settings.bits == 4,
+        kv_cache=plan.settings.kv_cache,
+        eight=tuple(eight),
+        bytes=int(figures["bytes_after"] or 0),
+        bits_per_weight=float(figures["bits_per_weight"] or 0),
+        same=same,
+        held=held,
+        why=why,
+    )
+
+
+def _held(same: Sameness | None) -> tuple[bool, str]:
+    """The rule of the ladder, and how it came out."""
+    if same is None:
+        return False, "over the budget"
+    if same.finding == "lost":
+        return False, "lost: " + " ".join(same.broken)
+    if same.finding in ("kept", "gained"):
+        return True, f"{same.finding} on the tune cases"
+    if same.close:
+        return True, "nothing lost and close in every class of token; too few tune cases to show it kept"
+    return False, "too few tune cases to show it kept, and not close in every class of token"
+
+
+def _over(figures: Figures, budget: str) -> bool:
+    number, unit = re.fullmatch(r"([\d.]+) ?(\w+)", budget).groups()  # type: ignore[union-attr]
+    if unit == "bits":
+        return float(figures["bits_per_weight"] or 0) > float(number)
+    return int(figures["bytes_after"] or 0) > float(number) * UNITS[unit.removesuffix("B")]
+
+
+def _take(trial: Path, out: Path) -> None:
+    for path in trial.iterdir():
+        path.rename(out / path.name)
+    trial.rmdir()
+
+
+def _summary(ladder: Ladder) -> Figures:
+    """What the lineage of an export says of its ladder."""
+    chosen = ladder.rungs[-1]
+    assert chosen.same is not None
+    whole = chosen.same.divergence[ALL]
+    return {
+        "rung": chosen.name,
+        "rungs_made": len(ladder.rungs),
+        "held": chosen.held,
+        "tune": chosen.same.finding,
+        "kl": whole.kl,
+        "flips": whole.flips,
+    }
+
+
+def _none_held(rungs: Sequence[Rung], settings: recipe.Quantize) -> str:
+    last = rungs[-1]
+    if last.same is None:
+        what = f"takes {last.bytes:,} bytes ({last.bits_per_weight:.2f} bits a weight)"
+        return f"no rung of the ladder is held within the budget of {settings.budget}: {last.name} {what}; raise it."
+    return (
+        f"no rung of the ladder is held against its parent on the tune cases: {last.name} is {last.why.rstrip('.')}; "
+        "look at rounds same, or set ladder = false in [quantize] to pack it all the same."
+    )
+
+
+def _in_groups(group: int) -> str:
+    return "4 bits, a scale a row" if group == -1 else f"4 bits, groups of {group}"

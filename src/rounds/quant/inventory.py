@@ -1,0 +1,110 @@
+"""What a model's files hold: tensors, weights and bytes by kind, read from the files themselves.
+
+Left out on purpose: what the tensors do to an answer (`rounds.quant.divergence`).
+"""
+
+from __future__ import annotations
+
+import re
+from math import prod
+from pathlib import Path
+
+from pydantic import Field
+
+from rounds.engine import telemetry
+from rounds.engine.openvino import IR
+from rounds.records import Record
+
+KINDS = ("embeddings", "head", "linears", "norms and biases", "other")
+_EMBEDDINGS = re.compile(r"embed_tokens|wte|word_embeddings")
+_HEAD = re.compile(r"lm_head|output_embedding")
+_PARTS = re.compile(r"/(?:scale|zero_point)$")
+"""What 4 and 8 bits need beside the weights; named so by NNCF."""
+SMALLEST = 8
+"""Constants with fewer entries are shapes, axes and factors of a graph."""
+
+
+class Held(Record):
+    """The tensors of one kind."""
+
+    tensors: int = 0
+    weights: int = 0
+    """Scales and zero points are no weights."""
+    bytes: int = 0
+    """With scales and zero points."""
+    types: dict[str, int] = Field(default_factory=dict)
+    """Number of tensors by element type."""
+
+    @property
+    def bits(self) -> float:
+        """Bits a weight, scales and zero points counted in."""
+        return 8 * self.bytes / self.weights if self.weights else 0.0
+
+
+def inventory(directory: Path) -> dict[str, Held]:
+    """Tensors by kind (KINDS, those that occur), of a checkpoint in safetensors or an OpenVINO folder."""
+    found: dict[str, Held] = {}
+    for name, kind, shape, size in _exported(directory) if (directory / IR).is_file() else _stored(directory):
+        part = bool(_PARTS.search(name))
+        of = _kind(_PARTS.sub("", name), shape, part)
+        held = found.get(of, Held())
+        types = held.types if part else {**held.types, kind: held.types.get(kind, 0) + 1}
+        found[of] = Held(
+            tensors=held.tensors + (not part),
+            weights=held.weights + (0 if part else prod(shape)),
+            bytes=held.bytes + size,
+            types=types,
+        )
+    return {kind: found[kind] for kind in KINDS if kind in found}
+
+
+def total(found: dict[str, Held]) -> Held:
+    """All kinds together."""
+    types: dict[str, int] = {}
+    for held in found.values():
+        for kind, number in held.types.items():
+            types[kind] = types.get(kind, 0) + number
+    rest = {name: sum(getattr(held, name) for held in found.values()) for name in ("tensors", "weights", "bytes")}
+    return Held(**rest, types=types)
+
+
+def _kind(name: str, shape: tuple[int, ...], part: bool) -> str:
+    if "rotary" in name or prod(shape) < SMALLEST:
+        return "other"
+    if _EMBEDDINGS.search(name):
+        return "embeddings"
+    if _HEAD.search(name):
+        return "head"
+    return "linears" if part or sum(side > 1 for side in shape) > 1 else "norms and biases"
+
+
+def _stored(directory: Path) -> list[tuple[str, str, tuple[int, ...], int]]:
+    """(name, type, shape, bytes) of every tensor of a checkpoint."""
+    from safetensors import safe_open
+
+    found = []
+    for path in sorted(directory.glob("*.safetensors")):
+        with safe_open(path, framework="numpy") as tensors:
+            for name in tensors.keys():  # noqa: SIM118
+                part = tensors.get_slice(name)
+                shape, kind = tuple(part.get_shape()), part.get_dtype().lower()
+                bits = re.search(r"\d+", kind)
+                found.append((name, kind, shape, prod(shape) * (int(bits[0]) if bits else 8) // 8))
+    return found
+
+
+def _exported(directory: Path) -> list[tuple[str, str, tuple[int, ...], int]]:
+    """(name, type, shape, bytes) of every constant of an OpenVINO model."""
+    telemetry.silence()
+    import openvino
+
+    constants = [op for op in openvino.Core().read_model(directory / IR).get_ops() if op.get_type_name() == "Constant"]
+    return [
+        (
+            op.get_friendly_name(),
+            op.get_element_type().get_type_name(),
+            tuple(op.output(0).shape),
+            op.get_byte_size(),
+        )
+        for op in constants
+    ]
