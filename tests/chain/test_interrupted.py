@@ -89,8 +89,10 @@ def kill_in_the_middle(toy: Any, name: str, seconds: float) -> None:
         if process.wait() == -signal.SIGKILL and not (toy.run / name).exists():
             assert partial(toy.run, name).is_dir()
             return
-        # It was over sooner than the first time: take it away and strike earlier.
-        assert (toy.run / name / files.LINEAGE).is_file()
+        # It was over sooner than the first time: take it away, and strike earlier in what it took now.
+        step = files.lineage(toy.run / name)
+        assert step is not None
+        seconds = min(seconds, step.seconds)
         shutil.rmtree(toy.run / name)
         share /= 2
     pytest.fail(f"{name} was always over before the kill")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rounds.prompts.choices import read_choices, read_date, read_number
@@ -202,6 +202,7 @@ PIECES = [
     st.one_of(st.text(), st.lists(st.sampled_from(PIECES)).map("".join)),
     st.sampled_from([OPTIONS, VERDICT, ("x", "x")]),
 )
+@example("Y", OPTIONS)  # no letter of these, and the Spanish word for "and"
 def test_nothing_makes_a_reader_raise(reply: str, options: tuple[str, ...]) -> None:
     answer = read_choices(reply, "c", options)
     assert answer.unreadable is not bool(answer.choices or answer.refused)

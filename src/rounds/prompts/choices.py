@@ -126,7 +126,8 @@ def _chosen(text: str, options: Sequence[str]) -> tuple[str, ...]:
     match = LEADING.match(whole)
     if not match:
         return ()
-    letters = tuple(sorted(set(re.split(BETWEEN, match["letters"].upper(), flags=re.IGNORECASE))))
+    parts = re.split(BETWEEN, match["letters"].upper(), flags=re.IGNORECASE)
+    letters = tuple(sorted({part for part in parts if part}))  # "Y" alone is an "and" in Spanish
     if not letters or letters[-1] > last:
         return ()
     rest = match["rest"]
