@@ -128,3 +128,26 @@ def test_a_recipe_cannot_be_changed_after_reading() -> None:
 def test_any_odd_table_is_refused_and_nothing_else_is_raised(table: dict[str, object]) -> None:
     with pytest.raises(UserError, match=r"^toy\.toml: "):  # none of them has a student, a teacher and a margin
         recipe.parse(table, "toy.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("24GiB", 24 * 2**30),
+        ("24 gib", 24 * 2**30),
+        ("80GB", 80 * 10**9),
+        ("80G", 80 * 10**9),
+        ("1.5TiB", 3 * 2**39),
+        ("512MiB", 2**29),
+        ("1000", 1000),
+        ("1000B", 1000),
+    ],
+)
+def test_sizes_are_read(text: str, size: int) -> None:
+    assert recipe.bytes_of(text, "--memory") == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "24 XB", "-3GB", "iB", "12iB", "0GB", "1,5GB"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match=f"--memory '{text}' is not a size; give one such as 24GiB or 80GB"):
+        recipe.bytes_of(text, "--memory")

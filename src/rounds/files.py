@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -243,3 +244,20 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def file_name(name: str) -> str:
+    """What of a model's name may stand in a file's name."""
+    return re.sub(r"[^\w.()-]+", "-", name).strip("-.") or "model"
+
+
+def file_names(names: Iterable[str], where: str = "") -> dict[str, str]:
+    """`file_name` of each; `where` begins the sentence of an error.
+
+    Raises:
+        UserError: two would share a file, also where capitals and small letters are one.
+    """
+    found = {name: file_name(name) for name in names}
+    if len({name.casefold() for name in found.values()}) < len(found):
+        raise UserError(f"{where}two models would share a file ({', '.join(sorted(found))}); rename one.")
+    return found

@@ -6,6 +6,7 @@ chosen later on the tune split for serving (thinking budget, router), which goes
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,9 @@ from pydantic import Field, ValidationError, model_validator
 from rounds.records import Evidence, Record, UserError
 
 SHIPPED = Path(__file__).parent / "recipes"
+
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
 class Backbone(Record):
@@ -325,3 +329,16 @@ def find(name_or_path: str) -> Path:
 
 def _names() -> str:
     return ", ".join(sorted(path.stem for path in SHIPPED.glob("*.toml")))
+
+
+def bytes_of(text: str, option: str) -> int:
+    """Bytes of a size such as 24GiB, 24 GB, 24G (decimal) or 25769803776; `option` is where it was given.
+
+    Raises:
+        UserError: it is none.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", text, re.IGNORECASE)
+    unit = match[2].upper() + match[3].lower() if match else ""
+    if match is None or (match[3] and not match[2]) or not float(match[1]):
+        raise UserError(f"{option} '{text}' is not a size; give one such as 24GiB or 80GB.")
+    return round(float(match[1]) * (BINARY[unit] if match[3] else UNITS[unit]))

@@ -8,31 +8,6 @@ from pathlib import Path
 import pytest
 
 from rounds.cli.main import main
-from rounds.cli.plan import bytes_of
-from rounds.records import UserError
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("24GiB", 24 * 2**30),
-        ("24 gib", 24 * 2**30),
-        ("80GB", 80 * 10**9),
-        ("80G", 80 * 10**9),
-        ("1.5TiB", 3 * 2**39),
-        ("512MiB", 2**29),
-        ("1000", 1000),
-        ("1000B", 1000),
-    ],
-)
-def test_sizes_are_read(text: str, size: int) -> None:
-    assert bytes_of(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "much", "24 XB", "-3GB", "iB", "12iB", "0GB", "1,5GB"])
-def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match=f"--memory '{text}' is not a size; give one such as 24GiB or 80GB"):
-        bytes_of(text)
 
 
 def test_the_plan_of_tiny_fits_and_its_exam_is_called_too_small(capsys: pytest.CaptureFixture[str]) -> None:

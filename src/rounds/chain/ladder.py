@@ -8,7 +8,6 @@ exam never looks at any but that one. Left out on purpose: distilling the quanti
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,6 @@ SHARES = (0.1, 0.2)
 """Of the weights of all linear layers, held in 8 bits."""
 SENSED = 16
 """Calibration answers the sensitivity of layers is measured on: their order is wanted, not a figure."""
-UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
 class Rung(Record):
@@ -203,10 +201,9 @@ def _held(same: Sameness | None) -> tuple[bool, str]:
 
 
 def _over(figures: Figures, budget: str) -> bool:
-    number, unit = re.fullmatch(r"([\d.]+) ?(\w+)", budget).groups()  # type: ignore[union-attr]
-    if unit == "bits":
-        return float(figures["bits_per_weight"] or 0) > float(number)
-    return int(figures["bytes_after"] or 0) > float(number) * UNITS[unit.removesuffix("B")]
+    if budget.endswith("bits"):
+        return float(figures["bits_per_weight"] or 0) > float(budget.removesuffix("bits"))
+    return int(figures["bytes_after"] or 0) > recipe.bytes_of(budget, "quantize.budget")
 
 
 def _take(trial: Path, out: Path) -> None:

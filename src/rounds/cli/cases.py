@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -128,11 +127,9 @@ def import_recorded(arguments: argparse.Namespace) -> int:
     path = Path(arguments.recipe)
     grades = recorded(arguments.recorded, path, arguments.items)
     traces = recorded_traces(arguments.recorded, path, arguments.items) if arguments.traces else {}
-    names = {model: re.sub(r"[^\w.()-]+", "-", model).strip("-.") or "model" for model in traces or grades}
     if arguments.traces and not traces:
         raise UserError(f"{path}: keeps no words of a model; leave --traces out.")
-    if len({name.casefold() for name in names.values()}) < len(names):
-        raise UserError(f"{path}: two models would share a file ({', '.join(sorted(names))}); rename one.")
+    names = files.file_names(traces or grades, f"{path}: ")
     for model, name in names.items():
         files.write_jsonl(arguments.out / f"{name}.jsonl", traces[model] if arguments.traces else grades[model])
     lacking = gaps(grades)

@@ -6,16 +6,12 @@ Exit code 0 whatever it finds: it says, it does not stop. Left out on purpose: t
 from __future__ import annotations
 
 import argparse
-import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rounds.chain.plan import Exam, Need, Plan
 
 HELP = "Say what a recipe needs of memory, disk and cases before anything starts."
-
-UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 WIDE = 26
 """Columns of a stage's name."""
@@ -50,26 +46,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     if not 0 < arguments.discordance <= 1:
         raise UserError(f"--discordance {arguments.discordance} is not a share; give one above 0 and up to 1.")
-    memory = machine_memory() if arguments.memory is None else bytes_of(arguments.memory)
-    ram = None if arguments.ram is None else bytes_of(arguments.ram, "--ram")
+    memory = machine_memory() if arguments.memory is None else recipe.bytes_of(arguments.memory, "--memory")
+    ram = None if arguments.ram is None else recipe.bytes_of(arguments.ram, "--ram")
     found = plan(recipe.read(arguments.recipe), memory, arguments.discordance, ram)
     print(found.model_dump_json() if arguments.json else "\n".join(lines(found)))
     return 0
-
-
-def bytes_of(text: str, option: str = "--memory") -> int:
-    """Bytes of a size such as 24GiB, 24 GB, 24G (decimal) or 25769803776.
-
-    Raises:
-        UserError: it is none.
-    """
-    from rounds.records import UserError
-
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", text, re.IGNORECASE)
-    unit = match[2].upper() + match[3].lower() if match else ""
-    if match is None or (match[3] and not match[2]) or not float(match[1]):
-        raise UserError(f"{option} '{text}' is not a size; give one such as 24GiB or 80GB.")
-    return round(float(match[1]) * (BINARY[unit] if match[3] else UNITS[unit]))
 
 
 def lines(found: Plan) -> list[str]:

@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -92,18 +93,10 @@ def render(
     """The page as text."""
     marked = {model: from_grades(grade for _, grade in pairs) for model, pairs in answers.items()} | dict(marks or {})
     by_id = {case.id: case for case in cases}
-    style = (PAGES / "report.css").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PAGES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"percent": words.percent, "points": words.points}
     scatter = sections.timed(answers)
     items = tripod.checklist(report, cases)
-    return environment.get_template("report.html.j2").render(
+    return page(
+        "report.html.j2",
         report=report,
         banner=words.banner(report),
         evidence=EVIDENCE[report.evidence],
@@ -122,14 +115,30 @@ def render(
         tripod=items,
         tripod_counts=tripod.counts(items),
         opened=words.opened(report.exam_opened),
-        style=Markup(style),
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         order=ORDER,
         label=LABEL,
         detailed=DETAILED,
         forest_width=plots.FOREST,
         strip_width=plots.STRIP,
         scatter_size=(plots.SCATTER_WIDTH, plots.SCATTER_HEIGHT),
+    )
+
+
+def page(template: str, **given: Any) -> str:
+    """One of PAGES filled in: every text escaped, the style sheet inline and allowed by its hash alone."""
+    style = (PAGES / "report.css").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(PAGES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"percent": words.percent, "points": words.points, "p_value": words.p_value}
+    return environment.get_template(template).render(
+        style=Markup(style),
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        **given,
     )
 
 

@@ -8,7 +8,6 @@ that agree are marked alike, and what people wrote into the sheet overrules it. 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from rounds.exam.audits import audited
 from rounds.exam.examine import answer, unique
 from rounds.exam.marks import Mark, from_grades, read_marks
 from rounds.exam.study import CaseSet, Model, Recorded, Study
-from rounds.files import digest, read_jsonl, write_jsonl
+from rounds.files import digest, file_name, file_names, read_jsonl, write_jsonl
 from rounds.grade.cascade import Cascade, Ruling
 from rounds.grade.choice import chooses, counts
 from rounds.grade.given import Given
@@ -83,7 +82,7 @@ def prompts_of(cases: Sequence[Case], template: str) -> list[Prompt]:
 
 def file_of(model: Model) -> str:
     """The model's name as part of a file name."""
-    return re.sub(r"[^\w.()-]+", "-", model.name).strip("-.") or "model"
+    return file_name(model.name)
 
 
 def inputs_of(study: Study, base: Path) -> dict[str, str]:
@@ -119,9 +118,7 @@ def sit(
         UserError: two models that would share a file, answers of another study in `out`, a recorded file without the
             model, or the engine's own faults.
     """
-    names = {model.name: file_of(model) for model in study.model}
-    if len({name.casefold() for name in names.values()}) < len(names):
-        raise UserError(f"two models would share a file ({', '.join(sorted(names))}); rename one.")
+    names = file_names(model.name for model in study.model)
     prompts = prompts_of(cases, study.template) if any(model.asked for model in study.model) else []
     settled = read_sheet(out / SHEET) if (out / SHEET).is_file() else []
     known: dict[tuple[str, str, str | None], dict[str, list[Grade]]] = {}

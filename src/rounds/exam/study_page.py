@@ -6,17 +6,12 @@ Left out on purpose: single cases, which have a page of their own in the form of
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-from markupsafe import Markup
-
 from rounds.exam import figures, plots, words
-from rounds.exam.report import EVIDENCE, PAGES
+from rounds.exam.report import EVIDENCE, page
 from rounds.exam.study_result import Omnibus, Result
 from rounds.files import write_text
 from rounds.records import Report, Verdict
@@ -45,16 +40,8 @@ def write_page(result: Result, path: Path, cases_page: str) -> None:
 def render(result: Result, cases_page: str) -> str:
     """The page as text."""
     report = result.report
-    style = (PAGES / "report.css").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PAGES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"percent": words.percent, "points": words.points, "p_value": words.p_value}
-    return environment.get_template("study.html.j2").render(
+    return page(
+        "study.html.j2",
         report=report,
         omnibus=omnibus_sentences(result.omnibus, report.alpha),
         banner=words.banner(report),
@@ -66,8 +53,6 @@ def render(result: Result, cases_page: str) -> str:
         every=_overall(result.all_pairs, report.margin),
         cases_page=cases_page,
         width=plots.FOREST,
-        style=Markup(style),
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
     )
 
 
