@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # A suite started in the background of a shell inherits "ignore" for Ctrl-C, and with it every command under test.
@@ -12,3 +15,53 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # No test is timed: cores may be shared.
 settings.register_profile("rounds", deadline=None)
 settings.load_profile("rounds")
+
+
+@pytest.fixture(scope="session")
+def make_run() -> Callable[..., Path]:
+    """Makes a finished run by hand: true files and digests, no model in it. Its exam was passed, unless told else."""
+
+    def make(run: Path, *, finding: str = "kept", evidence: str = "synthetic", weights: str = "packed") -> Path:
+        from rounds import files, recipe
+        from rounds.chain.passport import passport, write_passport
+        from rounds.records import Case, Report, Share, Sitting, Step, Verdict
+
+        run.mkdir(parents=True)
+        (run / "recipe.toml").write_text(files.read_text(recipe.find("tiny")), encoding="utf-8")
+        cases = [Case(id=f"c{n}", vignette=f"A patient of {n} years with fever.", diagnosis="flu") for n in range(40)]
+        steps: dict[str, Step] = {}
+        made: dict[str, tuple[str, ...]] = {"cases": (), "base": ("cases",), "reasoned": ("base",)}
+        made |= {"packed": ("cases", "reasoned"), "grades/packed": ("cases", "packed")}
+        for name, needs in made.items():
+            place = run / name
+            place.mkdir(parents=True)
+            if name == "cases":
+                files.write_jsonl(place / "exam.jsonl", cases)
+            else:
+                (place / "config.json").write_text(f'{{"name": "{weights if name == "packed" else name}"}}')
+            given = {need: steps[need].output for need in needs}
+            figures = {"engine": "openvino", "batch_invariant": False} if name.startswith("grades") else {}
+            step = Step(verb=name, recipe="r", inputs=given, output=files.digest(place), figures=figures)
+            steps[name] = step
+            files.write_text(place / files.LINEAGE, step.model_dump_json())
+        counts = {"n": 100, "both": 90, "only_before": 2, "only_after": 3, "neither": 5, "minimum_detectable": 0.05}
+        span = {"low": -0.01, "high": 0.02}
+        told = {"before": "base", "after": "packed", "difference": 0.01, "tango": span, "newcombe": span}
+        verdict = Verdict.model_validate({**told, **counts, "finding": finding, "p_exact": 1.0, "p_midp": 1.0})
+        drift = Share(
+            name="reasoning drift", events=4, chances=40, clusters=9, low=0.02, high=0.2, standing="kappa 0.9"
+        )
+        sat = Sitting(answers=40, asked={"engine": "openvino"}, outcomes={"exact": 40}, reasoning=(drift,))
+        report = Report.model_validate(
+            {
+                **{"title": "t", "alpha": 0.01, "margin": 0.02, "why_margin": "two in a hundred", "evidence": evidence},
+                **{"verdicts": (verdict,), "sittings": {"packed": sat}, "machine": {"python": "3.11"}},
+                "digests": {name: step.output for name, step in steps.items()},
+            }
+        )
+        files.write_text(run / "report.json", report.model_dump_json(indent=1))
+        drawn = passport(report, [verdict], steps, recipe.read(str(run / "recipe.toml")), run)
+        write_passport(drawn, run / "passport.json")
+        return run
+
+    return make

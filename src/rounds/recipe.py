@@ -248,6 +248,57 @@ class Examine(Record):
     """Have the last model answer tune cases twice, to show the run-to-run noise; the exam is not opened for it."""
 
 
+class Shorten(Record):
+    """[shorten]: the run's model taught to think less, by `rounds budget RUN --shorten`; see docs/budget.md."""
+
+    model: str = "reasoned"
+    """Stage whose checkpoint is shortened."""
+    how: tuple[Literal["grpo", "traces"], ...] = ("traces", "grpo")
+    """Ways to try beside each other: GRPO with a reward for short right answers, or the kept traces cut down."""
+    keep: float = Field(default=0.6, gt=0, le=1)
+    """Share of a trace's thinking that is aimed at when it is cut down; what the verifier needs always stays."""
+    epochs: float = Field(default=1.0, gt=0)
+    """Passes over the traces cut down; the rest is as in [distil]."""
+    rate: float = Field(default=1e-3, gt=0)
+    """Rate of learning the traces cut down."""
+    steps: int = Field(default=40, ge=1)
+    """Steps of GRPO; the rest is as in [grpo]."""
+    length_weight: float = Field(default=1.0, gt=0)
+    """Weight of the reward for short right answers in GRPO."""
+    margin: float = Field(default=0.05, gt=0, lt=1)
+    """Largest loss against the unshortened model that would be accepted."""
+
+
+class Specialise(Optimiser):
+    """[specialise]: an adapter on one specialty of a finished run, and what it costs the others."""
+
+    rate: float = Field(default=2e-4, gt=0)
+    epochs: float = Field(default=2.0, gt=0)
+    model: str = "reasoned"
+    """Stage whose checkpoint is specialised."""
+    specialties: tuple[str, ...] = ()
+    """Those to make an adapter for, a row each of the matrix; empty is every specialty of the lessons."""
+    replay: float = Field(default=1.0, ge=0)
+    """Lessons of the other specialties for each lesson of its own."""
+    strange: float = Field(default=0.0, ge=0, le=1)
+    """As in [pretrain]."""
+    direct: bool = False
+    """Lessons with the answer alone: for a model that does not reason."""
+    lora: Lora = Lora(embeddings=False)
+    exam_cases: int = Field(default=400, ge=1)
+    """Exam cases of each specialty at least, drawn anew: the run's own exam stays closed."""
+    file: str | None = None
+    """A JSONL of exam cases of your own with their specialties; None writes them from the knowledge base."""
+    margin: float = Field(default=0.05, gt=0, lt=1)
+    """Largest loss on any other specialty that would be accepted."""
+    separate: int = Field(default=60, ge=0)
+    """Cases that adapter and merged model both answer, to compare the two ways of serving; 0 leaves it out."""
+    thinned: str = ""
+    """A demonstration: a specialty of which the model to start from is taught too little on purpose; '' is none."""
+    thinned_share: float = Field(default=0.05, ge=0, le=1)
+    """Share of that specialty's lessons that the model still gets."""
+
+
 class Compare(Record):
     """[compare]: the rules of the gate, stated before the answers exist. The margin has no default."""
 
@@ -276,6 +327,8 @@ class Recipe(Record):
     grpo: Grpo = Grpo()
     quantize: Quantize = Quantize()
     examine: Examine = Examine()
+    shorten: Shorten = Shorten()
+    specialise: Specialise = Specialise()
     compare: Compare
 
 

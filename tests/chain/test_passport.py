@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from rounds import __version__, recipe
 from rounds.chain.passport import DEMONSTRATION, PROVEN, UNPROVEN, Passport, passport, write_passport
-from rounds.files import digest_of, read_json
+from rounds.files import digest, digest_of, read_json
 from rounds.records import Evidence, Finding, Floor, Interval, Report, Step, UserError, Verdict
 
 CHOSEN = recipe.read("tiny")
@@ -91,6 +92,27 @@ def test_without_4_bits_it_speaks_for_the_reasoned_checkpoint() -> None:
     steps = {name: step for name, step in STEPS.items() if name != "packed"}
     assert drawn("kept", steps=steps).checkpoint == "digest of reasoned"
     assert drawn("kept", steps={}).checkpoint == ""
+
+
+def test_it_names_files_licences_engine_and_error_modes(tmp_path: Path, make_run: Callable[..., Path]) -> None:
+    run = make_run(tmp_path / "mine")
+    found = read_json(run / "passport.json", Passport)
+    assert set(found.files) == {"recipe.toml", "report.json", "cases/exam.jsonl"}
+    assert found.files["report.json"] == digest(run / "report.json")
+    assert {one.licence for one in found.licences} == {"Apache-2.0"}
+    assert found.engine == {"engine": "openvino", "batch invariant": "no"}
+    assert found.versions == {"python": "3.11"}
+    assert found.error_modes["packed"][0].standing == "kappa 0.9"
+    assert found.verdicts[0].minimum_detectable == 0.05
+    assert (found.safety, found.budget, found.serving) == ({}, {}, {})
+
+
+def test_a_passport_of_an_older_version_is_read(tmp_path: Path) -> None:
+    told = drawn("kept").model_dump(mode="json")
+    for name in ("files", "error_modes", "engine", "versions", "licences", "safety", "budget", "serving"):
+        del told[name]
+    (tmp_path / "passport.json").write_text(json.dumps(told), encoding="utf-8")
+    assert read_json(tmp_path / "passport.json", Passport) == drawn("kept")
 
 
 def test_it_is_written_and_read_again(tmp_path: Path) -> None:

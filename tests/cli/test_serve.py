@@ -50,13 +50,72 @@ def test_serves_until_told_to_stop(checkpoint: Path, sign: signal.Signals) -> No
         started = json.loads(process.stdout.readline())
         assert started["word"] == "unproven"
         assert started["model"] == "lone"
-        page = httpx.post(f"{started['url']}/", data={"case": "a red toe"}, timeout=20)
-        assert "<li>gout</li>" in page.text
+        page = httpx.post(f"{started['url']}/", data={"case": "a red toe"}, timeout=60)
+        assert "gout" in page.text
         assert "Unproven, not for patients" in page.text
         process.send_signal(sign)
         out, said = process.communicate(timeout=20)
     assert process.returncode == 0
     assert (out, said) == ("", "")
+
+
+def certificate(where: Path) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1 and its key."""
+    from datetime import UTC, datetime, timedelta
+    from ipaddress import ip_address
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "ward")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (where / "cert.pem").write_bytes(made.public_bytes(Encoding.PEM))
+    (where / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return where / "cert.pem", where / "key.pem"
+
+
+def test_with_keys_and_tls(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import ssl
+
+    keys = tmp_path / "keys.jsonl"
+    assert main(["keys", str(keys), "--new", "ward", "--scopes", "diagnose"]) == 0
+    token = capsys.readouterr().out.strip()
+    cert, secret = certificate(tmp_path)
+    command = [sys.executable, "-c", STAND_IN, "serve", str(checkpoint), "--port", "0", "--unproven", "--json"]
+    guarded = ["--keys", str(keys), "--tls-cert", str(cert), "--tls-key", str(secret), "--public-name", "ward.example"]
+    with subprocess.Popen([*command, *guarded], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            url = json.loads(process.stdout.readline())["url"]
+            assert url.startswith("https://127.0.0.1:")
+            trust = ssl.create_default_context(cafile=str(cert))
+            with httpx.Client(base_url=url, verify=trust, timeout=60) as client:
+                assert client.get("/v1/models").status_code == 401
+                known = client.get("/v1/models", headers={"authorization": f"Bearer {token}"})
+                assert known.status_code == 200
+                assert known.headers["strict-transport-security"]
+                assert client.get("/health", headers={"host": "other.example"}).status_code == 421
+                assert client.get("/health", headers={"host": "ward.example"}).status_code == 200
+        finally:
+            process.send_signal(signal.SIGTERM)
+            said = process.communicate(timeout=40)
+    assert process.returncode == 0
+    assert said == ("", "")
+    assert (checkpoint.parent / "audit.sqlite").is_file()
 
 
 @pytest.mark.parametrize(
@@ -65,6 +124,14 @@ def test_serves_until_told_to_stop(checkpoint: Path, sign: signal.Signals) -> No
         ([], "no passport.json stands beside this checkpoint; --unproven opens it"),
         (["--unproven", "--host", "0.0.0.0"], "host '0.0.0.0' is refused"),
         (["--unproven", "--port", "70000"], "port 70000 does not exist"),
+        (["--unproven", "--tls-cert", "x"], "TLS needs both halves; give --tls-cert and --tls-key."),
+        (["--unproven", "--tls-cert", "x", "--tls-key", "y"], "x, y: cannot be used for TLS (No such file"),
+        (["--unproven", "--behind-proxy"], "a server that others reach needs to know them; make keys with rounds keys"),
+        (["--unproven", "--public-name", "ward.example"], "a server that others reach needs to know them"),
+        (["--unproven", "--keys", "none"], "none: cannot be read"),
+        (["--unproven", "--store", "x"], "an encrypted store needs a place and a key; give --store and --store-key."),
+        (["--unproven", "--at-once", "0"], "--at-once is 0; give 1 to 1024."),
+        (["--unproven", "--audit", "mysql://x"], "is neither a path nor postgresql://"),
         (["--port", "x"], "rounds serve: argument --port: invalid int value: 'x'; see rounds serve --help."),
     ],
 )

@@ -7,17 +7,26 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
 import pytest
 
 from rounds.records import Delta, Prompt, Sampling, Trace, UserError
-from rounds.serve.app import bind, create_app, serve_until_stopped, url_of
+from rounds.serve.app import create_app
+from rounds.serve.audit import Audit
+from rounds.serve.audit_sqlite import SQLite
+from rounds.serve.listen import bind, serve_until_stopped, url_of
 from rounds.serve.standing import DEMONSTRATION, Standing
 
 FIVE = "1. pneumonia\n2. pulmonary embolism\n3. heart failure\n4. pleurisy\n5. lung abscess\nRed flags: low oxygen"
 STANDING = Standing(word="demonstration", banner=DEMONSTRATION, evidence="synthetic", checkpoint="ab" * 32)
+
+AUDITS = TemporaryDirectory(prefix="rounds-audit-")
+NUMBERS = count()
 
 
 class Scripted:
@@ -103,8 +112,10 @@ class Whole:
 
 
 def application(responder: Any, **settings: Any) -> Any:
-    """The application with the settings of a test."""
+    """The application with the settings of a test; its audit log goes to a directory that outlives no test run."""
     given = {"standing": STANDING, "template": "differential-brief@1", "sampling": Sampling(max_tokens=500)}
+    if "audit" not in settings:
+        settings["audit"] = Audit(SQLite(Path(AUDITS.name) / f"{next(NUMBERS)}.sqlite"))
     return create_app(responder, **{"name": "tiny", **given, **settings})
 
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from rounds.serve.audit import Audit, Entry, Row, Unaudited, digest_for
+from rounds.serve.audit_sqlite import SQLite
 
 FIVE = "1. pneumonia\n2. pulmonary embolism\n3. heart failure\n4. pleurisy\n5. lung abscess\nRed flags: low oxygen"
 CHAT = "/v1/chat/completions"
@@ -76,11 +82,8 @@ async def test_streamed_answer(make_app: Any, client_of: Any, chat_body: Any, sc
     deltas = [chunk["choices"][0]["delta"] for chunk in chunks if chunk["choices"]]
     assert deltas[0] == {"role": "assistant", "content": ""}
     assert chunks[0]["rounds"]["banner"] == "Demonstration, not for patients"
-    assert [delta["reasoning_content"] for delta in deltas if "reasoning_content" in delta] == [
-        "Fever ",
-        "fits ",
-        "pneumonia. ",
-    ]
+    # Pieces that pile up while one is sent come together.
+    assert "".join(delta.get("reasoning_content", "") for delta in deltas) == "Fever fits pneumonia. "
     assert "".join(delta.get("content", "") for delta in deltas) == FIVE
     assert [chunk["choices"][0]["finish_reason"] for chunk in chunks[-2:-1]] == ["stop"]
     assert chunks[-1]["choices"] == []
@@ -175,7 +178,21 @@ async def test_history_loses_its_reasoning(make_app: Any, client_of: Any, script
         ({"seed": -1}, "seed: Input should be greater than or equal to 0"),
         ({"n": 9}, "n: Input should be less than or equal to 8"),
         ({"logprobs": True}, "logprobs: Input should be"),
-        ({"stop": ["\n"]}, "stop: this field is not known here; leave it out."),
+        ({"stop": [CANARY] * 5}, "stop"),
+        ({"stop": ""}, "stop"),
+        ({"thinking_budget": -1}, "thinking_budget: Input should be greater than or equal to 0"),
+        ({"response_format": {"type": "json_object"}}, "response_format.type: Input should be"),
+        ({"response_format": {"type": "json_schema"}}, "response_format: type json_schema needs the field json_schema"),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "a", "schema": {CANARY: "x" * 17_000}},
+                }
+            },
+            "response_format: the schema has more than 16384 characters",
+        ),
+        ({"tools": []}, "tools: this field is not known here; leave it out."),
         ({"chat_template": "{{ 1 }}"}, "chat_template: this field is not known here; leave it out."),
         ({f"{CANARY} has fever": 1}, "this field is not known here; leave it out."),
     ],
@@ -209,8 +226,12 @@ async def test_what_is_refused_gets_one_sentence_without_its_words(
         b'{"model":"tiny","messages":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         b'{"a":' * 5_000 + b"1" + b"}" * 5_000,
         b"\xff\xfe{",
+        b'{"model":"tiny","model":"tiny","messages":[{"role":"user","content":"x"}]}',
+        b'{"model":"tiny","messages":[{"role":"user","content":"x","content":"y"}]}',
+        b'{"model":"tiny","messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema",'
+        b'"json_schema":{"name":"a","schema":' + b'{"a":' * 900 + b"1" + b"}" * 900 + b"}}}",
     ],
-    ids=range(13),
+    ids=range(16),
 )
 async def test_hostile_json_is_a_400(make_app: Any, client_of: Any, scripted: Any, raw: bytes) -> None:
     async with client_of(make_app(scripted)) as client:
@@ -244,6 +265,104 @@ async def test_models_and_health(make_app: Any, client_of: Any, chat_body: Any, 
     assert health["rounds"]["standing"] == "demonstration"
     assert (nothing.status_code, method.status_code) == (404, 405)
     assert nothing.json()["error"]["message"] == "there is nothing here."
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_stop_strings_end_the_reply(
+    make_app: Any, client_of: Any, chat_body: Any, make_scripted: Any, stream: bool
+) -> None:
+    scripted = make_scripted(thinking="think STOP here", reply="one two STOP three")
+    async with client_of(make_app(scripted)) as client:
+        response = await ask(client, chat_body("CUT short", stop=["STOP", "never"], stream=stream))
+        plain = await ask(client, chat_body(stop="absent", stream=stream))
+    assert response.status_code == plain.status_code == 200
+    if stream:
+        parts = [chunk["choices"][0] for chunk in events(response.text)]
+        assert "".join(part["delta"].get("content", "") for part in parts) == "one two "
+        assert "".join(part["delta"].get("reasoning_content", "") for part in parts) == "think STOP here "
+        assert parts[-1]["finish_reason"] == "stop"
+        whole = [chunk["choices"][0]["delta"].get("content", "") for chunk in events(plain.text)]
+        assert "".join(whole) == "one two STOP three"
+    else:
+        assert response.json()["choices"][0]["message"]["content"] == "one two "
+        assert response.json()["choices"][0]["finish_reason"] == "stop"
+        assert plain.json()["choices"][0]["message"]["content"] == "one two STOP three"
+
+
+async def test_budget_and_schema_reach_the_engine(make_app: Any, client_of: Any, chat_body: Any, scripted: Any) -> None:
+    from rounds.records import Sampling
+
+    schema = {"type": "object"}
+    shape = {"type": "json_schema", "json_schema": {"name": "five", "schema": schema, "strict": True}}
+    async with client_of(make_app(scripted, sampling=Sampling(max_tokens=99, thinking_budget=40))) as client:
+        assert (await ask(client, chat_body(thinking_budget=7, response_format=shape))).status_code == 200
+        assert (await ask(client, chat_body(response_format={"type": "text"}))).status_code == 200
+        over = await ask(client, chat_body(thinking_budget=41))
+    assert [one.thinking_budget for one in scripted.samplings] == [7, 40]
+    assert [one.json_schema for one in scripted.samplings] == [json.dumps(schema), ""]
+    assert over.json()["error"]["message"] == "thinking_budget is 41; this server gives at most 40."
+
+
+async def test_text_is_unaudited_until_its_row_is_written(
+    make_app: Any, client_of: Any, chat_body: Any, scripted: Any, tmp_path: Path
+) -> None:
+    audit = Audit(SQLite(tmp_path / "audit.sqlite"))
+    async with client_of(make_app(scripted, audit=audit)) as client:
+        whole = (await ask(client, chat_body(CANARY))).json()["rounds"]
+        chunks = events((await ask(client, chat_body(CANARY, stream=True))).text)
+        gone = await ask(client, chat_body(f"EARLYBREAK {CANARY}"))
+    audit.close()  # the row of a request that failed is not waited for
+    rows = list(audit.every())
+    assert gone.status_code == 500
+    assert [row.kind for row in rows] == ["request", "result"] * 3
+    assert [row.finish for row in rows] == ["", "stop", "", "stop", "", "failed"]
+    assert rows[0].request == rows[1].request == whole["request"]
+    assert (whole["audited"], whole["audit"]) == (True, rows[1].hash)
+    assert rows[1].reply == digest_for(whole["request"], "Fever fits pneumonia.", FIVE)
+    assert rows[0].prompt == digest_for(whole["request"], "user", CANARY)
+    marks = [chunk["rounds"]["audited"] for chunk in chunks]
+    assert marks == [False] * (len(chunks) - 1) + [True]
+    assert [chunk["choices"][0]["finish_reason"] for chunk in chunks] == [None] * (len(chunks) - 1) + ["stop"]
+    assert chunks[-1]["rounds"]["audit"] == rows[3].hash
+    assert audit.verify().whole
+    assert CANARY not in (tmp_path / "audit.sqlite").read_bytes().decode("latin-1")
+
+
+class Failing:
+    """A log whose disk is full from the row of this number on."""
+
+    def __init__(self, path: Path, last: int) -> None:
+        self.sound = SQLite(path)
+        self.place, self.last = "here", last
+        self.page, self.newest, self.close = self.sound.page, self.sound.newest, self.sound.close
+
+    def append(self, entries: Sequence[Entry]) -> list[Row]:
+        if any(row.sequence >= self.last for row in self.sound.newest(1)) or self.last == 0:
+            raise Unaudited("the audit log cannot be written (database or disk is full).")
+        return self.sound.append(entries)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_nothing_is_finished_without_its_row(
+    make_app: Any, client_of: Any, chat_body: Any, scripted: Any, tmp_path: Path, stream: bool
+) -> None:
+    for last in (0, 1):  # no request row; no result row
+        audit = Audit(Failing(tmp_path / f"{last}.sqlite", last))
+        scripted.prompts.clear()
+        async with client_of(make_app(scripted, audit=audit)) as client:
+            response = await ask(client, chat_body(CANARY, stream=stream))
+            ready = await client.get("/ready")
+            alive = await client.get("/health")
+        assert len(scripted.prompts) == last
+        assert (ready.status_code, alive.status_code) == (503, 200)
+        assert "cannot be written" in ready.json()["why"]
+        if stream and last:
+            assert "[DONE]" not in response.text
+            assert '"finish_reason": "stop"' not in response.text
+            assert '"code": 503' in response.text
+        else:
+            assert response.status_code == 503
+            assert FIVE.split("\n")[0] not in response.text
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -301,14 +420,18 @@ FIELDS = st.sampled_from(
 TURN = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "system"]) | JSON, "content": JSON})
 
 
+@cache
+def _same_app(make_app: Any, make_scripted: Any) -> Any:
+    return make_app(make_scripted())
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(change=st.dictionaries(FIELDS | st.text(max_size=8), JSON | st.lists(TURN, max_size=3), max_size=5))
 def test_no_json_is_our_fault(
     make_app: Any, client_of: Any, chat_body: Any, make_scripted: Any, change: dict[str, Any]
 ) -> None:
     async def send() -> httpx.Response:
-        app = make_app(make_scripted())
-        async with client_of(app) as client:
+        async with client_of(_same_app(make_app, make_scripted)) as client:
             raw = json.dumps(chat_body() | change)
             return await client.post(CHAT, content=raw, headers={"content-type": "application/json"})
 
@@ -343,5 +466,12 @@ def test_the_official_client(make_app: Any, serve: Any, scripted: Any) -> None:
             client.chat.completions.create(model="tiny", messages=echo)
         echo[1].pop("reasoning_content")
         assert client.chat.completions.create(model="tiny", messages=echo).choices[0].message.content == FIVE
+        cut = client.chat.completions.create(
+            model="tiny", messages=messages, stop=["2."], seed=7, n=2, extra_body={"thinking_budget": 9}
+        )
+        assert [choice.message.content for choice in cut.choices] == ["1. pneumonia\n"] * 2
+        assert (scripted.samplings[-1].seed, scripted.samplings[-1].thinking_budget) == (7, 9)
+        with pytest.raises(openai.BadRequestError, match="logprobs"):
+            client.chat.completions.create(model="tiny", messages=messages, logprobs=True)
         with pytest.raises(openai.NotFoundError, match="'tiny'"):
             client.chat.completions.create(model="gpt-9", messages=messages)

@@ -99,7 +99,7 @@ def test_slow_clients_are_dropped_and_hinder_nobody(
 ) -> None:
     import httpx
 
-    monkeypatch.setattr("rounds.serve.app.HEADER_SECONDS", 0.6)
+    monkeypatch.setattr("rounds.serve.listen.HEADER_SECONDS", 0.6)
     with serve(make_app(scripted, body_seconds=0.6)) as url:
         address = ("127.0.0.1", int(url.rsplit(":", 1)[1]))
         half_headers = [socket.create_connection(address, timeout=5) for _ in range(50)]
@@ -124,7 +124,7 @@ def test_an_answer_may_take_longer_than_any_read_limit(
 
     import httpx
 
-    monkeypatch.setattr("rounds.serve.app.HEADER_SECONDS", 0.3)
+    monkeypatch.setattr("rounds.serve.listen.HEADER_SECONDS", 0.3)
     with serve(make_app(scripted, body_seconds=0.3)) as url:
         threading.Timer(1.5, scripted.open_gate.set).start()
         answer = httpx.post(f"{url}{CHAT}", json=chat_body("WAIT"), timeout=10)
@@ -166,3 +166,24 @@ def test_a_server_stops_though_an_answer_does_not_end(make_app: Any, serve: Any,
             for _ in pieces:
                 pass
     assert scripted.closed == 1
+
+
+async def test_a_client_that_reads_nothing_is_given_up() -> None:
+    import asyncio
+
+    from rounds.serve.gate import Gate
+    from rounds.serve.session import Callers
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def stuck(message: Any) -> None:
+        await asyncio.sleep(30)
+
+    gate = Gate(app, frozenset({"localhost"}), Callers(None, None), 100, 1.0, send_seconds=0.05)
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"localhost")]}
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(gate(scope, receive, stuck), 5)

@@ -11,6 +11,7 @@ import pytest
 from rounds.files import digest
 from rounds.recipe import Examine
 from rounds.records import UserError
+from rounds.serve.signing import make_key, sign
 from rounds.serve.standing import find
 
 RECIPE = """
@@ -83,6 +84,8 @@ def test_the_packed_directory_itself(run_directory: Path) -> None:
         ({"checkpoint": None}, "unproven", "Unproven, not for patients"),
         ({"proven": None}, "unproven", "Unproven, not for patients"),
         ({"banner": 7, "verdicts": 7}, "demonstration", "Demonstration, not for patients"),
+        ({"floors": [{"met": True}], "passed": True}, "demonstration", "Demonstration, not for patients"),
+        ({"floors": [{"met": False}], "passed": False}, "demonstration", "Demonstration, not for patients"),
         ({"verdicts": [{"finding": "too few cases"}]}, "demonstration", "Demonstration, not for patients"),
     ],
 )
@@ -100,6 +103,10 @@ def test_no_more_is_claimed_than_the_evidence_shows(
         ({"checkpoint": "0" * 64}, "passport.json is that of another checkpoint"),
         ({"checkpoint": 5}, "passport.json is that of another checkpoint"),
         ({"verdicts": [{"finding": "kept"}, {"finding": "lost"}], "proven": True}, "holds a verdict that is lost"),
+        ({"verdicts": [{"finding": "too few cases"}], "evidence": "public"}, "holds a verdict that is too few cases"),
+        ({"floors": [{"met": True}, {"met": False}], "evidence": "public"}, "holds an absolute floor that is not met"),
+        ({"floors": [{}], "evidence": "public"}, "holds an absolute floor that is not met"),
+        ({"passed": False, "evidence": "public"}, "tells of an exam that was not passed"),
         (None, "no passport.json stands beside this checkpoint"),
     ],
 )
@@ -153,4 +160,48 @@ def test_nothing_to_serve(tmp_path: Path, make: Any, sentence: str) -> None:
 def test_a_broken_passport_is_a_sentence(run_directory: Path, text: str) -> None:
     (run_directory / "passport.json").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=r"passport.json: is not (valid JSON|a JSON object); make it anew"):
+        find(run_directory, unproven=True)
+
+
+def test_the_passport_is_named_by_its_digest(run_directory: Path) -> None:
+    assert find(run_directory, unproven=True).standing.passport == ""
+    write_passport(run_directory)
+    standing = find(run_directory, unproven=False).standing
+    assert standing.passport == digest(run_directory / "passport.json")
+    assert not standing.signed
+
+
+def test_a_signature_can_be_demanded(run_directory: Path, tmp_path: Path) -> None:
+    make_key(tmp_path / "key")
+    public = tmp_path / "key.pub"
+    with pytest.raises(UserError, match=r"there is no passport.json to check"):
+        find(run_directory, True, public)
+    write_passport(run_directory, files={"recipe.toml": digest(run_directory / "recipe.toml")})
+    with pytest.raises(UserError, match="nobody has signed"):
+        find(run_directory, True, public)
+    sign(run_directory / "passport.json", tmp_path / "key")
+    assert find(run_directory, False, public).standing.signed
+    for name in ("serving.toml", "recipe.toml"):
+        (run_directory / name).write_text(RECIPE.replace("0.6", "0.7"), encoding="utf-8")
+        with pytest.raises(UserError, match=f"{name} is not the one that the signed passport.json names"):
+            find(run_directory, True, public)
+        (run_directory / "serving.toml").unlink(missing_ok=True)
+    write_passport(run_directory, proven=True)
+    with pytest.raises(UserError, match=r"is not the signature of this passport.json"):
+        find(run_directory, True, public)
+
+
+def test_a_pointer_says_what_is_served(run_directory: Path, tmp_path: Path) -> None:
+    other = tmp_path / "release"
+    (other / "packed").mkdir(parents=True)
+    (other / "packed" / "config.json").write_text("{}", encoding="utf-8")
+    write_passport(other, evidence="public")
+    (run_directory / "served").symlink_to(other)
+    served = find(run_directory, unproven=False)
+    assert served.checkpoint == other.resolve() / "packed"
+    assert served.standing.evidence == "public"
+    assert (served.name, served.home, served.papers) == ("mine", run_directory, other.resolve())
+    (run_directory / "served").unlink()
+    (run_directory / "served").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="leads nowhere"):
         find(run_directory, unproven=True)

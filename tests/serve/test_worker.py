@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from rounds.records import Message, Prompt, Sampling, Trace
-from rounds.serve.worker import Busy, Worker
+from rounds.serve.worker import Busy, EngineFailed, Worker
 
 pytestmark = pytest.mark.anyio
 
@@ -70,7 +70,7 @@ async def test_stop_ends_everything(scripted: Any) -> None:
 
 
 async def test_retry_after_follows_the_length_of_the_queue(scripted: Any) -> None:
-    worker = Worker(scripted, most_waiting=0)
+    worker = Worker(scripted, most_waiting=0, at_once=0)
     with pytest.raises(Busy) as busy:
         worker.submit(prompt("x"), Sampling())
     assert busy.value.retry_after == 1
@@ -126,3 +126,17 @@ def test_a_hundred_clients_that_leave(make_app: Any, serve: Any, chat_body: Any,
     with serve(make_app(scripted, most_waiting=200)) as url:
         assert asyncio.run(everyone(url)) == 200
     assert scripted.closed == len(scripted.prompts)
+
+
+async def test_what_piles_up_comes_as_one_piece(scripted: Any) -> None:
+    worker = Worker(scripted, most_waiting=1)
+    job = worker.submit(prompt("fever"), Sampling())
+    await eventually(lambda: scripted.closed == 1)
+    await asyncio.sleep(0)
+    first, last = [piece async for piece in job.merged()]
+    assert (first.thinking, first.reply[:12]) == ("Fever fits pneumonia. ", "1. pneumonia")
+    assert isinstance(last, Trace)
+    broken = worker.submit(prompt("LATEBREAK"), Sampling())
+    with pytest.raises(EngineFailed):
+        [piece async for piece in broken.merged()]
+    worker.stop()

@@ -168,7 +168,7 @@ def judge(run: Path, chosen: recipe.Recipe, steps: Mapping[str, Step], opened: i
     write_json(report, run / "report.json")
     answers = {name: _pairs(exam, {case.id for case in inside}) for name, exam in exams.items()}
     write_report(report, inside, answers, run / "report.html")
-    write_passport(passport(report, decided, steps, chosen), run / "passport.json")
+    write_passport(passport(report, decided, steps, chosen, run), run / "passport.json")
     return Judgement(report, decided)
 
 

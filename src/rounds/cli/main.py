@@ -32,11 +32,18 @@ VERBS = {
     "compare": "compare two models on the same cases: gained, kept, lost or too few cases",
     "same": "check that an export still gives its parent's answers, before any exam",
     "study": "compare several models on the same cases: named pairs, Cochran's Q first, one report",
+    "probe": "probe a model with attacks, questions that must be answered, and counterfactual twins",
     "overlap": "find exam cases in training data: copies, near copies, paraphrases",
     "label": "let two people label answers on a local page, and print how far they and the rules agree",
     "report": "write report.html and report.json of a run",
-    "serve": "serve a model: OpenAI-compatible API and a page, on this machine only",
+    "serve": "serve a model: OpenAI-compatible API, clinician's page, CDS Hooks, audit log",
+    "keys": "make, list and remove the keys with which others may ask a server",
+    "audit": "verify, show or sign the audit log of a server",
     "ask": "ask a model about one case in the terminal",
+    "operate": "operate a served model: kill switch, releases, rollback, shadow mode, drift",
+    "passport": "show, sign and verify what a served model is and rests on",
+    "budget": "find how long a model should think: its tune cases at several thinking budgets",
+    "specialise": "teach one specialty by an adapter, and show what it costs the others",
     "templates": "list, show, check and render the prompt templates, and gate the router",
 }
 """Every verb and its one line; the module of a verb bears its name."""
@@ -57,6 +64,11 @@ EXTRAS = {
     "tokenizers": "cpu",
     "fastapi": "serve",
     "hypercorn": "serve",
+    "cryptography": "serve",
+    "jwt": "serve",
+    "prometheus_client": "serve",
+    "sqlalchemy": "postgresql",
+    "psycopg": "postgresql",
     "openpyxl": "tables",
 }
 """Optional package to the extra of Rounds that brings it."""

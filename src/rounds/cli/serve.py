@@ -1,6 +1,7 @@
-"""`rounds serve`: open a run or a checkpoint and serve it on this machine until told to stop.
+"""`rounds serve`: open a run or a checkpoint and serve it until told to stop.
 
-Left out on purpose: other hosts than this one, which need keys and TLS first.
+To this machine alone, or to others with keys and TLS. Left out on purpose: becoming a daemon, which the machine's
+service manager does (a unit for systemd is in docs/serve.md).
 """
 
 from __future__ import annotations
@@ -9,44 +10,160 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-HELP = "Serve a model on this machine: an OpenAI-compatible API and a page where a case is typed."
+if TYPE_CHECKING:
+    from rounds.serve.app import Doors
+    from rounds.serve.feedback import Keep
+    from rounds.serve.listen import Tls
+    from rounds.serve.operate_drift import Watch
+    from rounds.serve.standing import Served
+
+HELP = "Serve a model: OpenAI-compatible API, clinician's page, CDS Hooks, audit log; to this machine unless guarded."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
     parser.add_argument("place", type=Path, metavar="RUN_DIR|CHECKPOINT", help="a run (runs/tiny) or a checkpoint")
-    parser.add_argument("--port", type=int, default=8000, help="port on 127.0.0.1; 0 takes a free one (default 8000)")
-    parser.add_argument("--host", default="127.0.0.1", help="address to bind; only this machine's are accepted")
+    parser.add_argument("--port", type=int, default=8000, help="port; 0 takes a free one (default %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to bind (default %(default)s)")
     parser.add_argument("--threads", type=int, default=0, help="engine threads; 0 lets the engine choose (default)")
     parser.add_argument("--unproven", action="store_true", help="open a checkpoint no passport speaks for")
+    parser.add_argument("--at-once", type=int, default=8, help="answers written side by side (default %(default)s)")
+    parser.add_argument("--waiting", type=int, default=8, help="requests that may wait (default %(default)s)")
+    parser.add_argument(
+        "--audit", metavar="PATH|URL", help="the audit log (default audit.sqlite beside what is served)"
+    )
+    parser.add_argument("--keys", type=Path, metavar="FILE", help="who may ask: a file of rounds keys")
+    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain in PEM")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="private key of the certificate in PEM")
+    parser.add_argument("--behind-proxy", action="store_true", help="a proxy before this server ends TLS")
+    parser.add_argument(
+        "--public-name", action="append", default=[], metavar="HOST", help="name by which clients call; may be repeated"
+    )
+    parser.add_argument("--cds-issuers", type=Path, metavar="FILE", help="who may send CDS Hooks calls with tokens")
+    parser.add_argument("--store", type=Path, metavar="DIR", help="keep consented judgements there, encrypted")
+    parser.add_argument("--store-key", type=Path, metavar="FILE", help="key of the store; made when it is not there")
+    parser.add_argument("--keep-days", type=int, default=30, help="days a judgement is kept (default %(default)s)")
+    parser.add_argument("--log-requests", action="store_true", help="a line of JSON on stderr for each request")
+    parser.add_argument("--public-key", type=Path, metavar="FILE", help="demand a passport signed by this key's owner")
+    parser.add_argument("--shadow", action="store_true", help="compare answers with the clinician's own, show none")
     parser.add_argument("--json", action="store_true", help="print where and what is served as one line of JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; 0 after a clean stop."""
     from rounds.engine.choose import open_responder
-    from rounds.records import Sampling
-    from rounds.serve.app import bind, create_app, serve_until_stopped, url_of
+    from rounds.records import Sampling, UserError
+    from rounds.serve import logs
+    from rounds.serve.app import create_app
+    from rounds.serve.audit_open import FILE, open_audit
+    from rounds.serve.chosen import budget_of
+    from rounds.serve.listen import bind, serve_until_stopped, url_of
+    from rounds.serve.operate import Operation
     from rounds.serve.standing import find
 
+    for name, number in (("--at-once", arguments.at_once), ("--waiting", arguments.waiting)):
+        if not 1 <= number <= 1024:
+            raise UserError(f"{name} is {number}; give 1 to 1024.")
     # Cheap faults first: a model takes long to load.
-    served = find(arguments.place, arguments.unproven)
-    listening = bind(arguments.host, arguments.port)
+    tls = _tls(arguments)
+    served = find(arguments.place, arguments.unproven, arguments.public_key)
+    doors = _doors(arguments, tls is not None)
+    keep = _keep(arguments)
+    logs.configure(arguments.log_requests)
+    listening = bind(arguments.host, arguments.port, doors.keys is not None and doors.secure)
     try:
+        audit = open_audit(arguments.audit or str(served.home / FILE))
         examine = served.examine
         responder = open_responder(served.checkpoint, engine="auto", threads=arguments.threads)
-        sampling = Sampling(temperature=examine.temperature, top_p=examine.top_p, max_tokens=examine.max_tokens)
-        app = create_app(
-            responder, name=served.name, standing=served.standing, template=examine.template, sampling=sampling
+        sampling = Sampling(
+            temperature=examine.temperature,
+            top_p=examine.top_p,
+            max_tokens=examine.max_tokens,
+            thinking_budget=budget_of(served.papers, served.standing.checkpoint),
         )
-        url = url_of(listening)
-        if arguments.json:
-            print(json.dumps({"url": url, "model": served.name, **served.standing.model_dump()}), flush=True)
-        else:
-            print(f"{served.standing.banner}.", file=sys.stderr)
-            print(f"{served.name} is served at {url} (page) and {url}/v1 (API); Ctrl-C stops.", flush=True)
-        serve_until_stopped(app, listening)
+        app = create_app(
+            responder,
+            name=served.name,
+            standing=served.standing,
+            template=examine.template,
+            sampling=sampling,
+            audit=audit,
+            home=served.papers,
+            operation=Operation(served.home, lambda: _watch(served)),
+            keep=keep,
+            doors=doors,
+            shadow=arguments.shadow,
+            most_waiting=arguments.waiting,
+            at_once=arguments.at_once,
+            log_requests=arguments.log_requests,
+        )
+        _say(served, url_of(listening, tls is not None), arguments.json)
+        serve_until_stopped(app, listening, tls=tls)
     finally:
         listening.close()
     return 0
+
+
+def _watch(served: Served) -> Watch | None:
+    from rounds.serve.operate_drift import watch  # brings scipy: not before it first looks
+    from rounds.serve.standing import PACKED
+
+    return watch(served.home, served.papers, PACKED)
+
+
+def _say(served: Served, url: str, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"url": url, "model": served.name, **served.standing.model_dump()}), flush=True)
+    else:
+        print(f"{served.standing.banner}.", file=sys.stderr)
+        print(f"{served.name} is served at {url} (page) and {url}/v1 (API); Ctrl-C stops.", flush=True)
+
+
+def _tls(arguments: argparse.Namespace) -> Tls | None:
+    from rounds.records import UserError
+    from rounds.serve.listen import Tls
+
+    if (arguments.tls_cert is None) != (arguments.tls_key is None):
+        raise UserError("TLS needs both halves; give --tls-cert and --tls-key.")
+    if arguments.tls_cert is None:
+        return None
+    if arguments.behind_proxy:
+        raise UserError("TLS ends here or at the proxy; give --tls-cert with --tls-key, or --behind-proxy.")
+    tls = Tls(arguments.tls_cert, arguments.tls_key)
+    tls.check()
+    return tls
+
+
+def _doors(arguments: argparse.Namespace, tls: bool) -> Doors:
+    """Who may come in. Whoever can be reached from elsewhere needs keys, HTTPS, and a name to be called by."""
+    from rounds.records import UserError
+    from rounds.serve.app import HOSTS, Doors
+    from rounds.serve.jwt import read_issuers
+    from rounds.serve.keys import Keys
+    from rounds.serve.listen import LOOPBACK
+
+    secure = tls or arguments.behind_proxy
+    reached = arguments.behind_proxy or bool(arguments.public_name) or arguments.host not in LOOPBACK
+    keys = Keys(arguments.keys) if arguments.keys else None
+    if (arguments.behind_proxy or arguments.public_name) and keys is None:
+        raise UserError("a server that others reach needs to know them; make keys with rounds keys, and give --keys.")
+    named = {name.lower().rstrip(".") for name in arguments.public_name}
+    if reached and secure and not named and arguments.host in ("0.0.0.0", "::", *LOOPBACK):
+        raise UserError("clients call by a name that must be known here; give --public-name, such as ward.example.org.")
+    own = frozenset() if arguments.host in ("0.0.0.0", "::") else frozenset({arguments.host})
+    issuers = read_issuers(arguments.cds_issuers) if arguments.cds_issuers else None
+    return Doors(keys, HOSTS | own | named, secure, issuers)
+
+
+def _keep(arguments: argparse.Namespace) -> Keep | None:
+    from rounds.records import UserError
+    from rounds.serve.store import Store
+
+    if (arguments.store is None) != (arguments.store_key is None):
+        raise UserError("an encrypted store needs a place and a key; give --store and --store-key.")
+    if arguments.store is None:
+        return None
+    store = Store(arguments.store, arguments.store_key, arguments.keep_days)
+    return lambda judgement: store.put("feedback", judgement.model_dump_json())

@@ -121,15 +121,15 @@ def audited(case: Case, trace: Trace, grade: Grade, knowledge: KnowledgeBase) ->
 
 def ignored(found: Iterable[Counterfactual], clusters: Mapping[str, str]) -> Rate:
     """Red flags without which the list stayed the same, of those asked; clusters: case id to its condition."""
-    return _gathered((clusters.get(one.case_id) or one.case_id, int(one.ignored), 1) for one in found)
+    return gathered((clusters.get(one.case_id) or one.case_id, int(one.ignored), 1) for one in found)
 
 
 def rate(grades: Iterable[Grade], of: Callable[[Grade], tuple[int, int]]) -> Rate:
     """`of` gives (events, chances) of one grade; grades without a chance count nothing."""
-    return _gathered((grade.groups.get("condition") or grade.case_id, *of(grade)) for grade in grades)
+    return gathered((grade.groups.get("condition") or grade.case_id, *of(grade)) for grade in grades)
 
 
-def _gathered(parts: Iterable[tuple[str, int, int]]) -> Rate:
+def gathered(parts: Iterable[tuple[str, int, int]]) -> Rate:
     """(cluster, events, chances) of each part."""
     events: dict[str, int] = {}
     chances: dict[str, int] = {}
@@ -137,8 +137,8 @@ def _gathered(parts: Iterable[tuple[str, int, int]]) -> Rate:
         if possible:
             events[cluster] = events.get(cluster, 0) + found
             chances[cluster] = chances.get(cluster, 0) + possible
-    gathered = Clusters(np.array(list(events.values()), dtype=float), np.array(list(chances.values()), dtype=float))
-    ends = interval(gathered)
+    groups = Clusters(np.array(list(events.values()), dtype=float), np.array(list(chances.values()), dtype=float))
+    ends = interval(groups)
     return Rate(
         events=sum(events.values()),
         chances=sum(chances.values()),

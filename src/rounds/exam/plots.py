@@ -124,7 +124,7 @@ def forest(verdicts: Sequence[Verdict], margin: float, width: float) -> Forest:
 
 def ranges(shares: Sequence[tuple[str, str, Share]], width: float, top: float | None = None) -> Ranges:
     """Shares with their labels and notes, on one axis from 0 to `top`; None ends it above the highest interval."""
-    reach = top or min(1.0, _top(max([0.01, *(share.high for _, _, share in shares)])))
+    reach = top or min(1.0, round_up(max([0.01, *(share.high for _, _, share in shares)])))
 
     def x(part: float) -> float:
         return round(width * min(1.0, part / reach), 1)
@@ -147,7 +147,7 @@ def scatter(answers: Mapping[str, Iterable[tuple[int, float | None]]]) -> Scatte
     if not timed:
         return None
     every = [pair for pairs in timed.values() for pair in pairs]
-    top = _top(max(1e-3, *(seconds for _, seconds in every)))
+    top = round_up(max(1e-3, *(seconds for _, seconds in every)))
     fewest, most = min(tokens for tokens, _ in every), max(tokens for tokens, _ in every)
     left, right = log10(fewest / 1.1), log10(most * 1.1)
 
@@ -178,7 +178,7 @@ def _step(reach: float) -> float:
     return next(power * part for part in (5.0, 2.0, 1.0, 0.5) if reach / (power * part) >= 1.4)
 
 
-def _top(value: float) -> float:
+def round_up(value: float) -> float:
     """The next round number whose quarters are short to write."""
     power = 10.0 ** floor(log10(value))
     return next(

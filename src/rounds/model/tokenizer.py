@@ -118,6 +118,10 @@ class Codec:
             text = text.replace(THINK, "< think>").replace(END_THINK, "</ think>")
         return list(self._plain.encode(text, add_special_tokens=False).ids)
 
+    def control_tokens_of(self, text: str) -> int:
+        """Control tokens that a tokenizer which parses them would make of a text; `encode_text` makes none."""
+        return sum(one in self.control_ids for one in self._full.encode(text, add_special_tokens=False).ids)
+
     def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
         """Ids of a prompt, ending with `<think>\\n` when the vocabulary holds that token.
 

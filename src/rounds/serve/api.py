@@ -5,7 +5,8 @@ Follows https://platform.openai.com/docs/api-reference/chat with the field names
 (https://api-docs.deepseek.com/guides/reasoning_model). Every number is bounded, unknown fields are refused by name,
 and no fault repeats what the client sent. A client can neither speak for the model nor think for it: reasoning in a
 message, and a conversation that ends with the assistant, are refused; reasoning inside earlier answers is dropped.
-Left out on purpose: tools, stop strings, log probabilities, and a client's own chat template.
+A stop string cuts what is shown; the tokens behind it are counted, as they were generated. Left out on purpose: tools,
+log probabilities (the engine feeds on token ids of our own, and a Trace holds text), and a client's own chat template.
 """
 
 import json
@@ -19,9 +20,13 @@ from pydantic import Field, field_validator, model_validator
 
 from rounds.prompts.template import load
 from rounds.records import Delta, Message, Prompt, Record, Sampling, Trace, UserError
+from rounds.serve.audit import Unaudited
 from rounds.serve.consult import LONGEST_CASE, prompt_for
-from rounds.serve.ward import ClientGone, Ward, traces_of, unless_gone
-from rounds.serve.worker import Busy, EngineFailed, Job
+from rounds.serve.faults import error_body, status_of
+from rounds.serve.keys import need
+from rounds.serve.stops import cut, until
+from rounds.serve.ward import Asked, ClientGone, Ward, ending, traces_of, unless_gone
+from rounds.serve.worker import Busy, EngineFailed
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -30,6 +35,13 @@ LONGEST_CONVERSATION = 60_000
 """Characters of all messages together."""
 MOST_MESSAGES = 64
 MOST_SAMPLES = 8
+MOST_STOPS = 4
+LONGEST_SCHEMA = 16_384
+"""Characters of JSON."""
+DEEPEST_SCHEMA = 32
+
+UNAUDITED = {"audited": False}
+"""Beside every piece of a stream: its result row is not yet in the log."""
 
 THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 
@@ -81,6 +93,45 @@ class StreamOptions(Record):
     include_usage: bool = False
 
 
+class JsonSchema(Record):
+    """A schema that the reply must obey."""
+
+    name: str = Field(max_length=64)
+    description: str | None = Field(default=None, max_length=1024)
+    schema_: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(Record):
+    """What the reply is to look like; an engine that enforces no schema says so."""
+
+    type: Literal["text", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _sound(self) -> "ResponseFormat":
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise ValueError("type json_schema needs the field json_schema, and no other type has it")
+        if self.json_schema and _deeper(self.json_schema.schema_, DEEPEST_SCHEMA):
+            raise ValueError(f"the schema is nested more than {DEEPEST_SCHEMA} levels deep; flatten it")
+        if len(self.text) > LONGEST_SCHEMA:
+            raise ValueError(f"the schema has more than {LONGEST_SCHEMA} characters; shorten it")
+        return self
+
+    @property
+    def text(self) -> str:
+        """The schema as JSON, '' for none."""
+        return json.dumps(self.json_schema.schema_, allow_nan=False) if self.json_schema else ""
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(levels == 0 or _deeper(one, levels - 1) for one in inner)
+
+
+Stop = Annotated[str, Field(min_length=1, max_length=64)]
+
+
 class ChatRequest(Record):
     """Body of POST /v1/chat/completions."""
 
@@ -92,6 +143,10 @@ class ChatRequest(Record):
     top_p: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
     n: int | None = Field(default=None, ge=1, le=MOST_SAMPLES)
+    stop: Stop | Annotated[tuple[Stop, ...], Field(max_length=MOST_STOPS)] | None = None
+    response_format: ResponseFormat | None = None
+    thinking_budget: int | None = Field(default=None, ge=0, le=131072)
+    """Tokens allowed before `</think>`; at most the served budget, where one is served."""
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     presence_penalty: Literal[0] | None = None
@@ -101,6 +156,10 @@ class ChatRequest(Record):
     """Taken and not kept."""
     template: str | None = Field(default=None, max_length=64, pattern=r"^[a-z0-9-]+@[0-9]+$")
     """Rounds' own: the template that turns the one message of the request, a case, into a prompt."""
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        return (self.stop,) if isinstance(self.stop, str) else self.stop or ()
 
     @model_validator(mode="after")
     def _sound(self) -> "ChatRequest":
@@ -114,37 +173,40 @@ class ChatRequest(Record):
 
 
 def add_api(app: "FastAPI", ward: Ward) -> None:
-    """Add the /v1 routes and /health to an application."""
+    """Add the /v1 routes to an application."""
     from fastapi import Request
     from fastapi.responses import JSONResponse, Response, StreamingResponse
 
     model = {"id": ward.name, "object": "model", "created": 0, "owned_by": "rounds", "rounds": ward.label}
 
-    @app.get("/health")
-    async def health() -> JSONResponse:
-        return JSONResponse({"status": "ok", "waiting": ward.worker.waiting, "rounds": ward.label})
-
     @app.get("/v1/models")
-    async def models() -> JSONResponse:
+    async def models(request: Request) -> JSONResponse:
+        need(request, "diagnose")
         return JSONResponse({"object": "list", "data": [model]})
 
     @app.get("/v1/models/{name:path}")
-    async def one_model(name: str) -> JSONResponse:
+    async def one_model(name: str, request: Request) -> JSONResponse:
+        need(request, "diagnose")
         return JSONResponse(model) if name == ward.name else failed(404, f"the model served here is '{ward.name}'.")
 
     @app.post("/v1/chat/completions")
     async def chat(asked: ChatRequest, request: Request) -> Response:
+        caller = need(request, "diagnose")
         if asked.model != ward.name:
             return failed(404, f"the model served here is '{ward.name}'.")
         try:
-            job = ward.worker.submit(_prompt(asked), _sampling(asked, ward))
+            begun = await ward.begin(_prompt(asked), _sampling(asked, ward), caller, "chat")
             if asked.stream:
-                pieces = aiter(job)
+                pieces = until(begun.job.merged(), asked.stops)
                 # Headers go out with the first piece: until then a fault is still an HTTP status.
-                first = await unless_gone(request.receive, job, anext(pieces, None))
-                events = _events(ward, job, first, pieces, asked)
+                async with ward.following(begun):
+                    first = await unless_gone(request.receive, begun.job, anext(pieces, None))
+                events = _events(ward, begun, first, pieces, asked)
                 return StreamingResponse(events, media_type="text/event-stream")
-            traces = await unless_gone(request.receive, job, traces_of(job))
+            async with ward.following(begun):
+                traces = await unless_gone(request.receive, begun.job, traces_of(begun.job))
+                traces = [cut(trace, asked.stops) for trace in traces]
+                hash_ = await ward.conclude(begun, traces)
         except UserError as error:
             return failed(400, str(error))
         except Busy as busy:
@@ -153,16 +215,10 @@ def add_api(app: "FastAPI", ward: Ward) -> None:
             return failed(500, str(error))
         except ClientGone:
             return Response(status_code=499)
-        return JSONResponse(_completion(ward, traces))
+        return JSONResponse(_completion(ward, traces, _audited(begun, hash_)))
 
     def failed(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
         return JSONResponse(error_body(status, sentence), status, headers=headers)
-
-
-def error_body(status: int, sentence: str) -> dict[str, Any]:
-    """A fault in OpenAI's shape."""
-    kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
-    return {"error": {"message": sentence, "type": kind, "param": None, "code": status}}
 
 
 def _prompt(asked: ChatRequest) -> Prompt:
@@ -181,8 +237,13 @@ def _sampling(asked: ChatRequest, ward: Ward) -> Sampling:
     tokens = asked.max_completion_tokens or asked.max_tokens or own.max_tokens
     if tokens > own.max_tokens:
         raise UserError(f"max_tokens is {tokens}; this server gives at most {own.max_tokens}.")
+    budget = own.thinking_budget if asked.thinking_budget is None else asked.thinking_budget
+    if own.thinking_budget is not None and budget is not None and budget > own.thinking_budget:
+        raise UserError(f"thinking_budget is {budget}; this server gives at most {own.thinking_budget}.")
     return own.model_copy(
         update={
+            "thinking_budget": budget,
+            "json_schema": asked.response_format.text if asked.response_format else "",
             "max_tokens": tokens,
             "temperature": own.temperature if asked.temperature is None else asked.temperature,
             "top_p": own.top_p if asked.top_p is None else asked.top_p,
@@ -204,7 +265,7 @@ def _usage(traces: list[Trace]) -> dict[str, Any]:
     }
 
 
-def _completion(ward: Ward, traces: list[Trace]) -> dict[str, Any]:
+def _completion(ward: Ward, traces: list[Trace], audited: dict[str, Any]) -> dict[str, Any]:
     choices = [
         {
             "index": index,
@@ -214,7 +275,13 @@ def _completion(ward: Ward, traces: list[Trace]) -> dict[str, Any]:
         }
         for index, trace in enumerate(traces)
     ]
-    return {**_head(ward, "chat.completion"), "choices": choices, "usage": _usage(traces), "rounds": ward.label}
+    head = _head(ward, "chat.completion")
+    return {**head, "choices": choices, "usage": _usage(traces), "rounds": {**ward.label, **audited}}
+
+
+def _audited(asked: Asked, row_hash: str) -> dict[str, Any]:
+    """Of a finished answer: its row is committed, and this is its hash."""
+    return {"request": asked.request_id, "audited": True, "audit": row_hash}
 
 
 def _head(ward: Ward, kind: str) -> dict[str, Any]:
@@ -222,41 +289,44 @@ def _head(ward: Ward, kind: str) -> dict[str, Any]:
 
 
 async def _events(
-    ward: Ward, job: Job, first: Delta | Trace | None, rest: AsyncIterator[Delta | Trace], asked: ChatRequest
+    ward: Ward, asked: Asked, first: Delta | Trace | None, rest: AsyncIterator[Delta | Trace], request: ChatRequest
 ) -> AsyncIterator[str]:
-    """Server-sent events of one job. Closed early (the client has left), it gives the job up."""
+    """Server-sent events of one request. Its text is marked unaudited; finish reasons come after the result row."""
     head = _head(ward, "chat.completion.chunk")
     traces: list[Trace] = []
     shown = False
+    label: dict[str, Any] = {**ward.label, "request": asked.request_id, "audited": False}
 
-    def chunk(index: int, delta: dict[str, Any], finish: str | None = None, **more: Any) -> str:
+    def chunk(index: int, delta: dict[str, Any], finish: str | None, rounds: dict[str, Any]) -> str:
         choice = {"index": index, "delta": delta, "finish_reason": finish}
-        return _event({**head, "choices": [choice], **more})
+        return _event({**head, "choices": [choice], "rounds": rounds})
 
     try:
-        for index in range(asked.n or 1):
-            yield chunk(index, {"role": "assistant", "content": ""}, rounds=ward.label)
+        for index in range(request.n or 1):
+            yield chunk(index, {"role": "assistant", "content": ""}, None, label)
         piece = first
         while piece is not None:
             if isinstance(piece, Delta):
                 shown = True
-                yield chunk(0, _delta(piece.thinking, piece.reply))
+                yield chunk(0, _delta(piece.thinking, piece.reply), None, UNAUDITED)
             elif piece.finish == "error":
                 raise EngineFailed("the engine gave no whole answer; try again.")
             else:
-                index = len(traces)
                 if not shown:  # the engine does not stream: the whole answer is one piece
-                    yield chunk(index, _delta(piece.thinking, piece.reply))
-                yield chunk(index, {}, piece.finish)
+                    yield chunk(len(traces), _delta(piece.thinking, piece.reply), None, UNAUDITED)
                 traces.append(piece)
             piece = await anext(rest, None)
-        if asked.stream_options and asked.stream_options.include_usage:
-            yield _event({**head, "choices": [], "usage": _usage(traces)})
+        if not traces:
+            raise EngineFailed("the engine gave no whole answer; try again.")
+        audited = _audited(asked, await ward.conclude(asked, traces))
+        for index, trace in enumerate(traces):
+            yield chunk(index, {}, trace.finish, audited)
+        if request.stream_options and request.stream_options.include_usage:
+            yield _event({**head, "choices": [], "usage": _usage(traces), "rounds": audited})
         yield "data: [DONE]\n\n"
-    except (UserError, EngineFailed) as error:
-        yield _event(error_body(500 if isinstance(error, EngineFailed) else 400, str(error)))
-    finally:
-        job.give_up()
+    except (UserError, EngineFailed, Unaudited) as error:
+        ward.leave(asked, ending(error))
+        yield _event(error_body(status_of(error), str(error)))
 
 
 def _delta(thinking: str, reply: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from rounds.prompts.reader import read_reply
 from rounds.prompts.template import render
 from rounds.records import Answer, Case, Prompt, Trace, UserError
+from rounds.serve.language import language_of
 
 TYPED = "typed"
 LONGEST_CASE = 20_000
@@ -24,7 +25,8 @@ def prompt_for(text: str, template: str) -> Prompt:
         raise UserError("the case is empty; type what is known of the patient.")
     if len(vignette) > LONGEST_CASE:
         raise UserError(f"the case has {len(vignette)} characters; at most {LONGEST_CASE} can be read.")
-    return render(Case(id=TYPED, vignette=vignette, diagnosis=""), template)
+    # A template written in the case's language is used in it; what cannot be told is asked in the template's first.
+    return render(Case(id=TYPED, vignette=vignette, diagnosis="", language=language_of(vignette) or "en"), template)
 
 
 def read_trace(trace: Trace) -> Answer:

@@ -1,8 +1,9 @@
 """The gate every request passes before the application sees it (pure ASGI).
 
 It lets in known hosts only (a page elsewhere cannot reach us by DNS rebinding), own forms only, and whole bodies of
-bounded size that arrive in time; it sends every answer out with strict headers. Left out on purpose: keys, TLS and
-rate limits, which come with serving beyond this machine.
+bounded size that arrive in time; it tells the application who calls, and sends every answer out with strict headers.
+What a caller may do is each route's own matter (`rounds.serve.keys.need`). Left out on purpose: TLS, which the server
+or a proxy ends.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+
+from rounds.files import refuse_constant
+from rounds.serve.session import Callers
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -32,6 +36,14 @@ HEADERS = {
 }
 """On every answer: nothing is framed, sniffed, stored, or loaded from elsewhere."""
 
+STRICT_PATHS = ("/v1/",)
+"""Where bodies are JSON and nothing else."""
+
+HTTPS = ((b"strict-transport-security", b"max-age=31536000"),)
+
+RECORDS = "/cds-services/"
+RECORD_FACTOR = 16
+"""A call there brings a whole record, which may be so many times as large as other bodies."""
 DRAIN_FACTOR = 16
 """A body too large is read and dropped up to so many times the limit, so that its sender can read our answer."""
 
@@ -51,11 +63,16 @@ class Gate:
     app: App
     hosts: frozenset[str]
     """Host names (without port) by which this server may be called."""
+    callers: Callers
     body_limit: int
     """Bytes."""
     body_seconds: float
     """Within which a whole body must have arrived. The server's own read timeout cannot be used for this: it would
     also end a connection on which we take longer to answer."""
+    secure: bool = False
+    """True where clients come by HTTPS."""
+    send_seconds: float = 30.0
+    """A client that reads nothing for so long is given up."""
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one connection of any ASGI type."""
@@ -67,8 +84,9 @@ class Gate:
             if message["type"] == "http.response.start":
                 given = {name.lower() for name, _ in message.get("headers", [])}
                 extra = [(n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in given]
-                message["headers"] = [*message.get("headers", []), *extra]
-            await send(message)
+                message["headers"] = [*message.get("headers", []), *extra, *(HTTPS if self.secure else ())]
+            async with asyncio.timeout(self.send_seconds):
+                await send(message)
 
         try:
             self._check_headers(scope)
@@ -76,22 +94,29 @@ class Gate:
         except _Refused as refused:
             await _answer(strict, refused.status, str(refused))
             return
+        if body is not None and scope["path"].startswith(STRICT_PATHS):
+            fault = json_fault(body)
+            if fault:
+                await _answer(strict, 400, fault)
+                return
         if body is not None:
+            scope.setdefault("state", {})["caller"] = self.callers.of(scope)
             await self.app(scope, _replay(body, receive), strict)
 
     def _check_headers(self, scope: Message) -> None:
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
         host = headers.get(b"host", "")
         if _hostname(host) not in self.hosts:
-            raise _Refused(421, "this server answers to 127.0.0.1 and localhost only.")
+            raise _Refused(421, f"this server answers to {' and '.join(sorted(self.hosts))} only.")
         origin = headers.get(b"origin")
         if origin is not None and scope["method"] not in ("GET", "HEAD") and origin.partition("://")[2] != host:
             raise _Refused(403, "this server takes no requests from pages of other origins.")
 
     async def _body(self, scope: Message, receive: Receive) -> bytes | None:
         """The whole body; None when the client has gone."""
+        limit = self.body_limit * (RECORD_FACTOR if scope["path"].startswith(RECORDS) else 1)
         lengths = [value for name, value in scope["headers"] if name.lower() == b"content-length"]
-        too_large = any(not value.isdigit() or int(value[:20]) > self.body_limit for value in lengths)
+        too_large = any(not value.isdigit() or int(value[:20]) > limit for value in lengths)
         body = bytearray()
         seen = 0
         try:
@@ -101,18 +126,41 @@ class Gate:
                     if message["type"] == "http.disconnect":
                         return None
                     seen += len(message.get("body", b""))
-                    too_large = too_large or seen > self.body_limit
+                    too_large = too_large or seen > limit
                     if too_large:
                         body.clear()
                     else:
                         body += message.get("body", b"")
-                    if not message.get("more_body", False) or seen > DRAIN_FACTOR * self.body_limit:
+                    if not message.get("more_body", False) or seen > DRAIN_FACTOR * self.body_limit + limit:
                         break
         except TimeoutError:
             raise _Refused(408, f"the body did not arrive within {self.body_seconds:g} s.") from None
         if too_large:
-            raise _Refused(413, f"the body is larger than {self.body_limit} bytes.")
+            raise _Refused(413, f"the body is larger than {limit} bytes.")
         return bytes(body)
+
+
+def json_fault(body: bytes) -> str:
+    """What no honest client sends though Python's reader takes it: a field twice, NaN, infinities; '' when sound.
+
+    Whatever else is wrong with it is told by the route that reads it.
+    """
+    try:
+        json.loads(body, object_pairs_hook=_each_once, parse_constant=refuse_constant)
+    except _Twice:
+        return "a field stands in it twice; send each once."
+    except (ValueError, RecursionError):
+        return "the body is not valid JSON." if body else ""
+    return ""
+
+
+class _Twice(Exception):
+    """A field stands in an object twice."""
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> None:
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise _Twice
 
 
 def _hostname(host: str) -> str | None:

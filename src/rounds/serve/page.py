@@ -1,28 +1,48 @@
 # No `from __future__ import annotations` here: FastAPI reads the annotations of routes defined inside a function.
-"""The page: a case is typed, five diagnoses come back, the reasoning folded behind a click. Works without JavaScript.
+"""The clinician's page: a case in, an opinion out; whole without JavaScript, streamed with it.
 
-What the model writes is text to the template engine and stays text (autoescape); style and icon are own files, so that
-the strict content security policy holds. Nothing typed is kept. Left out on purpose: accounts, history, and charts.
+What the model writes is text to the template engine and stays text (autoescape); script, style and icon are own files,
+so that the strict content security policy holds. Nothing typed is kept. Left out on purpose: judgements
+(`rounds.serve.judging`), report, passport and audit log (`rounds.serve.shelf`), history, and charts.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
+import asyncio
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
 
-from rounds.records import Answer, Prompt, Trace, UserError
-from rounds.serve.consult import LONGEST_CASE, prompt_for, read_trace
-from rounds.serve.ward import ClientGone, Ward, traces_of, unless_gone
+from rounds.records import Trace, UserError
+from rounds.serve.audit import Unaudited
+from rounds.serve.diagnose import Chosen, Desk, decline, finish, kinds
+from rounds.serve.feedback import Keep, Tickets
+from rounds.serve.judging import add_judging
+from rounds.serve.keys import Caller, Forbidden, need
+from rounds.serve.opinion import Opinion
+from rounds.serve.session import Sessions
+from rounds.serve.shelf import add_shelf
+from rounds.serve.signin import add_signin, turned_away
+from rounds.serve.stream import events
+from rounds.serve.typed import case_of, fields_of
+from rounds.serve.views import Pages, say_for, sentence, status_of
+from rounds.serve.ward import ClientGone, ending, traces_of, unless_gone
+from rounds.serve.wording import WEB, Wording
 from rounds.serve.worker import Busy, EngineFailed
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.requests import Request
 
-WEB = Path(__file__).parent / "web"
-FILES = {"style.css": "text/css; charset=utf-8", "icon.svg": "image/svg+xml"}
-"""Every file the page loads, with its type."""
+FILES = {
+    "style.css": "text/css; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+    "consult.js": "text/javascript; charset=utf-8",
+}
+"""Every file the pages load, with its type."""
 
-FORM = "application/x-www-form-urlencoded"
+STREAM = {"x-accel-buffering": "no"}
+"""So that a proxy before us hands events on as they come."""
+
+FAULTS = (UserError, Busy, EngineFailed, Unaudited, Forbidden)
+"""What a person is told in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,26 +50,61 @@ class Shown:
     """What one visit shows."""
 
     case: str = ""
+    template: str = ""
+    from_fhir: str = ""
     fault: str = ""
-    answer: Answer | None = None
-    trace: Trace | None = None
+    opinion: Opinion | None = None
+    feedback: str = ""
+    """Ticket for a judgement, '' where there is nothing to judge."""
 
 
-def add_page(app: "FastAPI", ward: Ward) -> None:
-    """Add the page and its files to an application."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a form asks for, read."""
+
+    shown: Shown
+    chosen: Chosen
+    say: Wording
+    caller: Caller
+
+    def answered(self, opinion: Opinion, tickets: Tickets) -> Shown:
+        """What is shown when the opinion is there."""
+        return replace(self.shown, opinion=opinion, feedback=tickets.of(opinion))
+
+
+def add_pages(app: "FastAPI", desk: Desk, sessions: Sessions | None = None, keep: Keep | None = None) -> None:
+    """Add every page of the clinician to an application.
+
+    `sessions` are signed in to by key; without them whoever the gate knows is let in. `keep` puts judgements with
+    their case into the encrypted store; without it they are only counted.
+    """
+    tickets = Tickets()
+    pages = Pages(
+        ward=desk.ward,
+        kinds=kinds(desk.ward.template),
+        examined=desk.examined,
+        signs_in=sessions is not None,
+        keeps_cases=keep is not None,
+    )
+    add_consult(app, desk, pages, tickets)
+    add_stream(app, desk, pages, tickets)
+    add_judging(app, desk, pages, tickets, keep)
+    add_shelf(app, desk, pages)
+    add_signin(app, pages, sessions)
+
+
+def add_consult(app: "FastAPI", desk: Desk, pages: Pages, tickets: Tickets) -> None:
+    """Add the page where a case is typed, and its files."""
     from fastapi import Request
     from fastapi.responses import HTMLResponse, Response
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    pages = Environment(
-        loader=FileSystemLoader(WEB), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = pages.get_template("page.html")
     files = {name: (WEB / name).read_bytes() for name in FILES}
 
-    def page(shown: Shown, status: int = 200, headers: dict[str, str] | None = None) -> HTMLResponse:
-        text = template.render(ward=ward, shown=shown, longest=LONGEST_CASE)
-        return HTMLResponse(text, status, headers=headers)
+    def fault(request: Request, shown: Shown, error: Exception) -> HTMLResponse:
+        expired = isinstance(error, Forbidden) and error.status == 401
+        told = say_for(request)("stream.expired") if expired else sentence(error)
+        status, headers = status_of(error)
+        return pages.page("consult.html", request, status, headers, shown=replace(shown, fault=told))
 
     @app.get("/static/{name}")
     async def static(name: str) -> Response:
@@ -58,46 +113,82 @@ def add_page(app: "FastAPI", ward: Ward) -> None:
         return Response(files[name], media_type=FILES[name], headers={"cache-control": "no-cache"})
 
     @app.get("/")
-    async def blank() -> HTMLResponse:
-        return page(Shown())
+    async def blank(request: Request) -> Response:
+        try:
+            need(request, "diagnose")
+        except Forbidden as error:
+            return turned_away(pages, request, error)
+        return pages.page("consult.html", request, shown=Shown())
 
     @app.post("/")
     async def consult(request: Request) -> Response:
-        case = ""
+        shown = Shown()
         try:
-            case = _case_of(request.headers.get("content-type", ""), await request.body())
-            trace = await _trace(request, prompt_for(case, ward.template))
-        except UserError as error:
-            return page(Shown(case, fault=_sentence(error)), 400)
-        except Busy as busy:
-            return page(Shown(case, fault=_sentence(busy)), 429, {"retry-after": str(busy.retry_after)})
-        except EngineFailed as error:
-            return page(Shown(case, fault=_sentence(error)), 500)
+            fields = fields_of(request.headers.get("content-type", ""), await request.body())
+            shown = _typed(fields)
+            wanted = await _wanted(desk, request, fields)
+            shown = wanted.shown
+            opinion = await _opinion(desk, wanted, request)
+        except FAULTS as error:
+            return fault(request, shown, error)
         except ClientGone:
             return Response(status_code=499)
-        return page(Shown(case, answer=read_trace(trace), trace=trace))
-
-    async def _trace(request: Request, prompt: Prompt) -> Trace:
-        job = ward.worker.submit(prompt, ward.sampling)
-        return (await unless_gone(request.receive, job, traces_of(job)))[0]
+        return pages.page("consult.html", request, shown=wanted.answered(opinion, tickets))
 
 
-def _case_of(content_type: str, body: bytes) -> str:
-    """The field `case` of a form.
+def add_stream(app: "FastAPI", desk: Desk, pages: Pages, tickets: Tickets) -> None:
+    """Add POST /stream: the same form, answered with what lies inside the page's <main>, as events where it grows."""
+    from fastapi import Request
+    from fastapi.responses import HTMLResponse, Response, StreamingResponse
+
+    @app.post("/stream")
+    async def stream(request: Request) -> Response:
+        try:
+            fields = fields_of(request.headers.get("content-type", ""), await request.body())
+            wanted = await _wanted(desk, request, fields)
+            why = await asyncio.to_thread(desk.abstention, wanted.chosen, wanted.say)
+            if why is not None:
+                opinion = await decline(desk, wanted.chosen, why, wanted.caller, "page", wanted.say)
+                return HTMLResponse(inner(request, wanted, opinion))
+            begun = await desk.ward.begin(wanted.chosen.prompt, desk.ward.sampling, wanted.caller, "page")
+        except FAULTS as error:
+            status, headers = status_of(error)
+            return Response(sentence(error), status, headers, media_type="text/plain; charset=utf-8")
+
+        async def done(traces: list[Trace]) -> str:
+            return inner(request, wanted, await finish(desk, wanted.chosen, begun, traces, wanted.say))
+
+        def left(error: BaseException) -> None:
+            desk.ward.leave(begun, ending(error))
+
+        return StreamingResponse(events(begun.job, done, left), media_type="text/event-stream", headers=STREAM)
+
+    def inner(request: Request, wanted: Wanted, opinion: Opinion) -> str:
+        return pages.text("consult_main.html", request, shown=wanted.answered(opinion, tickets))
+
+
+def _typed(fields: dict[str, str]) -> Shown:
+    return Shown(case=fields.get("case", ""), template=fields.get("template", "")[:64])
+
+
+async def _wanted(desk: Desk, request: "Request", fields: dict[str, str]) -> Wanted:
+    """Who asks, and what for.
 
     Raises:
-        UserError: not such a form.
+        Forbidden: nobody known, or without the scope.
+        UserError: no case, too long, no such record, no such template.
     """
-    if content_type.partition(";")[0].strip().lower() != FORM:
-        raise UserError(f"this page takes a form of type {FORM}; use the page itself, or the API.")
-    try:
-        fields = parse_qs(body.decode("ascii"), max_num_fields=4, errors="strict", strict_parsing=bool(body))
-    except ValueError:
-        raise UserError("the form cannot be read; use the page itself, or the API.") from None
-    # Browsers send line ends as CR LF; models have learnt LF.
-    return fields.get("case", [""])[0].replace("\r\n", "\n")
+    caller, shown, say = need(request, "diagnose"), _typed(fields), say_for(request)
+    typed = await asyncio.to_thread(case_of, fields, say)
+    chosen = await asyncio.to_thread(desk.choose, typed.case, shown.template or None)
+    return Wanted(replace(shown, case=typed.case, from_fhir=typed.from_fhir), chosen, say, caller)
 
 
-def _sentence(error: Exception) -> str:
-    text = str(error)
-    return text[:1].upper() + text[1:]
+async def _opinion(desk: Desk, wanted: Wanted, request: "Request") -> Opinion:
+    why = await asyncio.to_thread(desk.abstention, wanted.chosen, wanted.say)
+    if why is not None:
+        return await decline(desk, wanted.chosen, why, wanted.caller, "page", wanted.say)
+    begun = await desk.ward.begin(wanted.chosen.prompt, desk.ward.sampling, wanted.caller, "page")
+    async with desk.ward.following(begun):
+        traces = await unless_gone(request.receive, begun.job, traces_of(begun.job))
+        return await finish(desk, wanted.chosen, begun, traces, wanted.say)

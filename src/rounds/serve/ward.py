@@ -1,24 +1,49 @@
-"""What the API and the page share: the worker, what may be claimed, and how a request waits for its answer.
+"""What every door shares: the worker, the audit log, what may be claimed, and how a request waits for its answer.
 
-Left out on purpose: HTTP shapes (`rounds.serve.api`, `rounds.serve.page`).
+A request begins with a place in the queue and a row in the log, in this order, and is concluded with a row of what came
+of it before anything is shown as finished. Left out on purpose: HTTP shapes (`rounds.serve.api`, `rounds.serve.page`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from rounds.records import Sampling, Trace
+from rounds.records import Prompt, Sampling, Trace, UserError
+from rounds.serve.audit import Audit, Entry, Unaudited, digest_for
+from rounds.serve.keys import Caller
+from rounds.serve.metrics import Metrics
+from rounds.serve.operate import Operation
+from rounds.serve.session import Sessions
 from rounds.serve.standing import Standing
-from rounds.serve.worker import EngineFailed, Job, Worker
+from rounds.serve.worker import Busy, EngineFailed, Job, Worker
 
 T = TypeVar("T")
 
 
 class ClientGone(Exception):
     """Whoever asked has left before the answer."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request that is in the log and on its way through the engine; to be concluded or left, exactly once."""
+
+    job: Job
+    request_id: str
+    caller: Caller
+    door: str
+    closed: bool = False
+    """Its result row is written, or being written."""
+    owner: asyncio.Task[Any] | None = None
+    """The task that answers for it; when that ends first, the request is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +58,12 @@ class Ward:
     """Of the page, and of API requests that ask for it."""
     sampling: Sampling
     """Used where a request does not say otherwise; its max_tokens is also the most a request may ask for."""
+    audit: Audit
+    sessions: Sessions | None = None
+    """Browsers that are signed in; None where nobody needs to."""
+    operation: Operation | None = None
+    """The kill switch and the watch for drift; None where nothing is kept beside what is served."""
+    metrics: Metrics | None = None
 
     @property
     def label(self) -> dict[str, str]:
@@ -43,7 +74,141 @@ class Ward:
             "banner": standing.banner,
             "evidence": standing.evidence,
             "checkpoint": standing.checkpoint,
+            "passport": standing.passport,
         }
+
+    async def begin(self, prompt: Prompt, sampling: Sampling, caller: Caller, door: str) -> Asked:
+        """Take a place in the queue, commit the request row, and only then let the engine have the prompt.
+
+        The task that begins a request answers for it, or the last one that is `following` it: when that task ends
+        first, the request is left.
+
+        Raises:
+            Busy: too many wait already (nothing is written then).
+            Unaudited: the row could not be committed, or the model was stopped; the engine saw nothing.
+        """
+        try:
+            self.check()
+            job = self.worker.reserve(prompt, sampling)
+        except (Busy, Unaudited) as error:
+            self.count_refusal("busy" if isinstance(error, Busy) else "unaudited")
+            raise
+        asked = Asked(job, uuid.uuid4().hex, caller, door)
+        started = time.monotonic()
+        try:
+            await self.audit.request(self._entry(asked, "request", prompt=_digest_of_prompt(asked)))
+        except BaseException as error:
+            job.give_up()
+            if isinstance(error, Unaudited):
+                self.count_refusal("unaudited")
+            raise
+        if self.metrics is not None:
+            self.metrics.committed(time.monotonic() - started)
+        self._own(asked)
+        self.worker.start(job)
+        return asked
+
+    async def conclude(self, asked: Asked, traces: Sequence[Trace]) -> str:
+        """Commit what came of a request; gives the hash of its row. Nothing is shown as finished before this returns.
+
+        Raises:
+            Unaudited: the row could not be committed, or the model was stopped meanwhile.
+        """
+        self.check()
+        asked.closed = True
+        texts = [text for trace in traces for text in (trace.thinking, trace.reply)]
+        reply = digest_for(asked.request_id, *texts)
+        finish = ",".join(trace.finish for trace in traces)
+        row = await self.audit.result(self._entry(asked, "result", reply=reply, finish=finish))
+        if self.metrics is not None:
+            self.metrics.answer(asked.door, traces)
+        if self.operation is not None:
+            self.operation.note(asked.job.prompt, traces, self.audit)
+        return row.hash
+
+    def leave(self, asked: Asked, finish: str) -> None:
+        """A request that has no answer: the caller left, the engine refused or failed. Gives the job up.
+
+        Does not wait for its row, as nothing is shown; does nothing for a request that was concluded.
+        """
+        asked.job.give_up()
+        if asked.closed:
+            return
+        asked.closed = True
+        if self.metrics is not None:
+            self.metrics.unfinished(asked.door, finish)
+        with suppress(Unaudited):
+            self.audit.later(self._entry(asked, "result", finish=finish))
+
+    def check(self) -> None:
+        """Whether the model may answer at all.
+
+        Raises:
+            Unaudited: those responsible have stopped it.
+        """
+        if self.operation is not None:
+            self.operation.check()
+
+    def count_refusal(self, why: str) -> None:
+        """Count somebody turned away: busy, unaudited, forbidden, unknown."""
+        if self.metrics is not None:
+            self.metrics.turned_away(why)
+
+    def close(self) -> None:
+        """End the generation, then write what is left to be written; not for the event loop."""
+        self.worker.stop()
+        if self.operation is not None:
+            self.operation.close()
+        self.audit.close()
+
+    @asynccontextmanager
+    async def following(self, asked: Asked) -> AsyncIterator[None]:
+        """What breaks off the block is written into the log as what became of the request."""
+        self._own(asked)
+        try:
+            yield
+        except BaseException as error:
+            self.leave(asked, ending(error))
+            raise
+
+    def _own(self, asked: Asked) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+
+        def ended(_: asyncio.Task[Any]) -> None:
+            if asked.owner is task:
+                self.leave(asked, "left")
+
+        if asked.owner is not task:
+            asked.owner = task
+            task.add_done_callback(ended)
+
+    def _entry(self, asked: Asked, kind: Literal["request", "result"], **more: str) -> Entry:
+        sampling = asked.job.sampling.model_dump()
+        schema = sampling.pop("json_schema")
+        sampling["json_schema"] = hashlib.sha256(schema.encode()).hexdigest() if schema else ""
+        return Entry(
+            kind=kind,
+            request=asked.request_id,
+            caller=asked.caller.name,
+            door=asked.door,
+            model=self.standing.checkpoint,
+            passport=self.standing.passport,
+            template=asked.job.prompt.template,
+            sampling=json.dumps(sampling),
+            **more,
+        )
+
+
+def ending(error: BaseException) -> str:
+    """The word for the log."""
+    words = {UserError: "refused", EngineFailed: "failed", Unaudited: "unaudited"}
+    return next((word for kind, word in words.items() if isinstance(error, kind)), "left")
+
+
+def _digest_of_prompt(asked: Asked) -> str:
+    messages = asked.job.prompt.messages
+    return digest_for(asked.request_id, *(text for message in messages for text in (message.role, message.content)))
 
 
 async def traces_of(job: Job) -> list[Trace]:

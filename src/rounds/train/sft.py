@@ -35,11 +35,12 @@ def sft(
     muon: bool = True,
     bias_rate: float = 0,
     adapter: Any = None,
+    keep: Path | None = None,
 ) -> tuple[Any, Trained]:
     """Train `model`, or an adapter on it, and return the trained model (merged when there was an adapter).
 
     `tokenizer` is the transformers tokenizer of the checkpoint (TRL reads its pad token); `adapter` a PEFT config;
-    `scratch` a directory for the trainer's own files.
+    `scratch` a directory for the trainer's own files; `keep` one for the adapter itself, before it is merged.
 
     Raises:
         UserError: no examples, one longer than the context, the loss is no longer a number, or the merged model does
@@ -77,6 +78,8 @@ def sft(
     if loss != loss:
         raise UserError(f"the loss is not a number after {steps} steps; lower the rate ({settings.rate}).")
     tokens = round(sum(len(e.ids) for e in examples) / len(examples) * steps * settings.batch)
+    if keep is not None:
+        trainer.model.save_pretrained(keep)
     model = merged(trainer.model, examples[:2]) if adapter is not None else trainer.model
     model.eval()
     return model, Trained(steps, steps * settings.batch, tokens, loss, time.monotonic() - started)

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from rounds.records import UserError
-from rounds.serve.app import bind, url_of
+from rounds.serve.listen import bind, url_of
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "ward.example", ""])
@@ -38,3 +38,10 @@ def test_ipv6_loopback() -> None:
         pytest.skip("IPv6 loopback is switched off here")
     with listening:
         assert url_of(listening).startswith("http://[::1]:")
+
+
+def test_a_guarded_server_may_be_reached() -> None:
+    with bind("0.0.0.0", 0, guarded=True) as listening:
+        assert url_of(listening, tls=True).startswith("https://0.0.0.0:")
+    with pytest.raises(UserError, match=r"host 'ward.example' is not an address"):
+        bind("ward.example", 0, guarded=True)
