@@ -11,7 +11,7 @@ import pytest
 from rounds.cli import compare
 from rounds.cli.main import main
 from rounds.files import write_jsonl
-from rounds.records import Answer, Grade, UserError
+from rounds.records import Answer, Grade, Prompt, Sampling, Trace, UserError
 
 KEYS = [
     "n",
@@ -381,6 +381,32 @@ def test_a_page_of_many_cases_has_no_grid(tmp_path: Path, monkeypatch: pytest.Mo
         files = write_marks(tmp_path / "a.jsonl", "r" * count), write_marks(tmp_path / "b.jsonl", "r" * count)
         compare.run(arguments(*files, "--margin", 0.02, "--why-margin", WHY, "--html", page))
         assert ("The grid of cases is left out above 20 cases." in page.read_text(encoding="utf-8")) is not grid
+
+
+def test_a_page_of_our_own_grades_says_how_each_model_sat_the_exam(tmp_path: Path) -> None:
+    prompt = Prompt(case_id="c1", template="differential@1", messages=())
+    for name, thoughts in (("base", 0), ("distilled", 37)):
+        trace = Trace(
+            prompt=prompt,
+            model=name,
+            engine="a certain engine",
+            sampling=Sampling(temperature=0),
+            thinking="",
+            reply="",
+            finish="length",
+            thinking_tokens=thoughts,
+            reply_tokens=5,
+        )
+        grade = Grade(case_id="c1", answer=Answer(case_id="c1", unreadable=True), correct=False)
+        write_jsonl(tmp_path / name / "grades.jsonl", [grade])
+        if thoughts:
+            write_jsonl(tmp_path / name / "traces.jsonl", [trace])
+    files = [tmp_path / name / "grades.jsonl" for name in ("base", "distilled")]
+    page = tmp_path / "page.html"
+    compare.run(arguments(*files, "--margin", 0.02, "--why-margin", WHY, "--html", page))
+    text = page.read_text(encoding="utf-8")
+    assert "unreadable" in text
+    assert "a certain engine" in text  # of the one whose traces are there
 
 
 def faulty(name: str, content: bytes, folder: Path) -> Path:

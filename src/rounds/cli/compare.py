@@ -380,9 +380,25 @@ def _names(before: Path, after: Path) -> tuple[str, str]:
     return str(before), str(after)
 
 
+def _answers(path: Path, table: Table) -> list[tuple[Trace | None, Grade]]:
+    """What stands behind marks of our own: grades, with their traces where `rounds examine` left them beside it."""
+    from rounds.exam.examine import GRADES, TRACES
+    from rounds.files import read_jsonl
+    from rounds.records import Grade, Trace
+
+    if table.source != "grades":
+        return []
+    grades = list(read_jsonl(path, Grade))
+    beside = path.with_name(TRACES)
+    traces = list(read_jsonl(beside, Trace)) if path.name == GRADES and beside.is_file() else []
+    asked = {(trace.prompt.case_id, trace.sample): trace for trace in traces}
+    return [(asked.get((grade.case_id, grade.sample)), grade) for grade in grades]
+
+
 def _write_page(
     arguments: argparse.Namespace, rules: Rules, names: tuple[str, str], tables: tuple[Table, Table], found: Found
 ) -> None:
+    from rounds.exam.figures import with_sittings
     from rounds.exam.report import write_report
     from rounds.files import digest
     from rounds.records import Report
@@ -411,6 +427,7 @@ def _write_page(
         notes=tuple(notes),
         digests={name: digest(path) for name, path in zip(names, paths, strict=True)},
     )
-    answers: dict[str, list[tuple[Trace | None, Grade]]] = {}
+    answers = {name: _answers(path, table) for name, path, table in zip(names, paths, tables, strict=True)}
+    report = with_sittings(report, answers)
     marks = {name: table.marks() for name, table in zip(names, tables, strict=True)} if shown else None
-    write_report(report, (), answers, arguments.html, marks=marks)
+    write_report(report, (), {}, arguments.html, marks=marks)
