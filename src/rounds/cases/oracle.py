@@ -1,7 +1,7 @@
 """The oracle: Bayes' rule over the patient model answers a case and reasons aloud, in steps that can be checked.
 
 It is the ceiling of the exam and the author of the teacher's first lessons. Each sentence is a claim `rounds.grade`
-can decide: a finding stated, a finding denied, a finding that fits a condition, a red flag. Wording varies.
+can decide: a finding stated, a finding denied, a finding that fits a condition. Wording varies.
 Left out on purpose: anything the page does not tell. The order of diagnoses comes from the page alone.
 """
 
@@ -16,8 +16,8 @@ import numpy as np
 from rounds.cases.generate import Drawn
 from rounds.cases.world import Floats, Observed, World
 
-STEPS = 7
-"""Most findings one line of thought walks through, in the order of the page."""
+SUPPORT = 3
+"""Most findings a thought holds up for its leading diagnosis, in the order of the page."""
 
 # Punctuation stands on both sides of every name, so that a tokenizer spells it as it does in a list.
 FITS = {"{f}: {c}.": 3, "{f}, fits: {c}.": 1, "{f}, think of: {c}.": 1, "{f}, suggests: {c}.": 1}
@@ -25,7 +25,6 @@ FITS = {"{f}: {c}.": 3, "{f}, fits: {c}.": 1, "{f}, think of: {c}.": 1, "{f}, su
 nothing."""
 # The first word says that a finding is missing: a small model that began with the finding often denied a present one.
 AGAINST = ("no {f}, against: {c}.", "no {f}, so less likely: {c}.")
-FLAG = ("red flag: {f}.", "a red flag: {f}.")
 LEADING = ("most likely: {c}.", "best explained by: {c}.", "leading: {c}.")
 UNPLACED = ("nothing I know explains these together.", "these findings fit no condition I know.")
 ABSTENTION = "I cannot place this case: it lies outside what I know. Please ask a colleague."
@@ -67,30 +66,29 @@ def direct(world: World, drawn: Drawn) -> Thought:
 
 
 def think(world: World, drawn: Drawn, random: Random) -> Thought:
-    """Reasoning and answer of one lesson."""
+    """Reasoning and answer of one lesson: the leading diagnosis, what on the page is for it, one finding against one.
+
+    The hypothesis comes first. A thought that walked through the page and then named the diagnosis taught a small
+    model to trust its own walk, which on new sentences leaves out a third of the findings (docs/decisions/0006).
+    Red flags are named in the reply alone, from the page, for the same reason.
+    """
     seen = drawn.seen
-    order = [world.finding_index[finding] for finding in drawn.case.present[:STEPS]]
-    steps = zip(order, world.running(seen.patient, order), strict=True)
-    (fits,) = random.choices(list(FITS), list(FITS.values()))
-    lines = [_step(world, finding, posterior, fits) for finding, posterior in steps]
     final = world.posterior(seen)
-    lines += _against(world, seen, final, random)
-    lines += [_fill(random.choice(FLAG), flag) for flag in drawn.case.red_flags]
     if drawn.case.outside:
-        lines.append(random.choice(UNPLACED))
-    else:
-        # One name: where there were two, small models named one twice, and the list began with both.
-        lines.append(_fill(random.choice(LEADING), "", _name(world, _ordered(world, drawn, final)[0])))
-    return Thought(" ".join(line for line in lines if line), _reply(world, drawn, final))
+        return Thought(random.choice(UNPLACED), ABSTENTION)
+    leading = _ordered(world, drawn, final)[0]
+    lines = [_fill(random.choice(LEADING), "", _name(world, leading))]
+    lines += _support(world, drawn, leading, random)
+    lines += _against(world, seen, final, random)
+    return Thought(" ".join(lines), _reply(world, drawn, final))
 
 
-def _step(world: World, finding: int, posterior: Floats, fits: str) -> str:
-    """The likeliest condition so far among those that list this finding: what the knowledge base supports."""
-    listing = np.flatnonzero(world.listed[:, finding])
-    if not len(listing):
-        return ""
-    name = world.knowledge.findings[world.findings[finding]].name
-    return _fill(fits, name, _name(world, int(listing[posterior[listing].argmax()])))
+def _support(world: World, drawn: Drawn, leading: int, random: Random) -> list[str]:
+    """The first findings of the page that the knowledge base lists for a condition."""
+    (fits,) = random.choices(list(FITS), list(FITS.values()))
+    told = [world.finding_index[finding] for finding in drawn.case.present]
+    listed = [finding for finding in told if world.listed[leading, finding]]
+    return [_fill(fits, _finding(world, finding), _name(world, leading)) for finding in listed[:SUPPORT]]
 
 
 def _against(world: World, seen: Observed, final: Floats, random: Random) -> list[str]:
@@ -99,8 +97,7 @@ def _against(world: World, seen: Observed, final: Floats, random: Random) -> lis
     for finding in seen.asked_absent:
         expected = [int(c) for c in leading if world.chance[c, finding] >= 0.5]
         if expected:
-            name = world.knowledge.findings[world.findings[finding]].name
-            return [_fill(random.choice(AGAINST), name, _name(world, expected[0]))]
+            return [_fill(random.choice(AGAINST), _finding(world, finding), _name(world, expected[0]))]
     return []
 
 
@@ -121,6 +118,10 @@ def _reply(world: World, drawn: Drawn, posterior: Floats) -> str:
 
 def _name(world: World, condition: int) -> str:
     return world.conditions[condition].name
+
+
+def _finding(world: World, finding: int) -> str:
+    return world.knowledge.findings[world.findings[finding]].name
 
 
 def _fill(pattern: str, finding: str, condition: str = "") -> str:

@@ -156,15 +156,6 @@ class World:
         """P(condition | page), shape (conditions,)."""
         return softmax(self.log_told(seen))
 
-    def running(self, patient: Patient, order: Sequence[int]) -> list[Floats]:
-        """Posterior after each present finding in turn, knowing nothing of the rest: what step-by-step thought sees."""
-        total = self.log_patient(patient) + self.log_prior
-        steps = []
-        for finding in order:
-            total = total + np.log(self.chance[:, finding])
-            steps.append(softmax(total))
-        return steps
-
     def informative(self, posterior: Floats, patient: Patient, taken: Collection[int]) -> list[int]:
         """Findings not yet told, those that would split the candidates best first."""
         mean = posterior @ self.chance

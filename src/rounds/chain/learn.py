@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from itertools import accumulate
 from random import Random
 
 from rounds import files, recipe
 from rounds.chain.judge import exam_sampling
 from rounds.chain.ladder import Parent, climb
-from rounds.chain.prepare import direct, improve, part, read_cases, read_oracle
+from rounds.chain.prepare import ORACLE, direct, improve, part, read_cases, read_oracle
 from rounds.chain.same import Rules
 from rounds.chain.stage import Work, alone
 from rounds.engine.choose import open_responder
@@ -25,6 +28,7 @@ from rounds.records import Case, Figures, Lesson, Responder, Sampling, Trace
 from rounds.train.batches import Example
 from rounds.train.distil import distil
 from rounds.train.lessons import examples
+from rounds.train.pretrain import step_count
 from rounds.train.trace import balanced, collect
 
 LESSONS = "lessons.jsonl"
@@ -78,13 +82,13 @@ def _teacher(work: Work, chosen: recipe.Recipe) -> Responder:
 def make_distilled(work: Work, chosen: recipe.Recipe) -> Figures:
     """distilled/: the student after the kept traces."""
     lessons = list(files.read_jsonl(work.inputs["traces"] / LESSONS, Lesson))
-    return _learn(work, chosen, lessons)
+    return _learn(work, chosen, lessons, chosen.distil)
 
 
 def make_same_cases(work: Work, chosen: recipe.Recipe) -> Figures:
     """controls/same-cases/: the same student, the same cases and steps, answers only."""
     lessons = direct(files.read_jsonl(work.inputs["traces"] / LESSONS, Lesson))
-    return _learn(work, chosen, _right_answers(work, lessons))
+    return _learn(work, chosen, _right_answers(work, lessons), chosen.distil)
 
 
 def make_same_tokens(work: Work, chosen: recipe.Recipe) -> Figures:
@@ -93,45 +97,38 @@ def make_same_tokens(work: Work, chosen: recipe.Recipe) -> Figures:
     taught = _spelled(files.read_jsonl(work.inputs["traces"] / LESSONS, Lesson), codec, chosen)
     tokens = sum(len(one.ids) for one in taught) * chosen.distil.epochs
     fresh = direct(*read_oracle(work.inputs["cases"], "fresh"))
-    spelled = _spelled(fresh, codec, chosen)
-    passes = tokens / sum(len(one.ids) for one in spelled)
+    lengths = [len(one.ids) for one in _spelled(fresh, codec, chosen)]
+    passes = tokens / sum(lengths)
     if passes < 1:
-        spelled = _up_to(spelled, tokens)
+        fresh = fresh[: bisect_left(list(accumulate(lengths)), tokens) + 1]
     settings = chosen.distil.model_copy(update={"epochs": max(1.0, passes), "steps": None})
-    return {**_train(work, chosen, spelled, settings), "passes_over_fresh_cases": round(passes, 3)}
-
-
-def _up_to(spelled: list[Example], tokens: float) -> list[Example]:
-    """As many examples as hold `tokens` tokens."""
-    taken, total = 0, 0
-    while total < tokens:
-        total += len(spelled[taken].ids)
-        taken += 1
-    return spelled[:taken]
+    return {**_learn(work, chosen, fresh, settings), "passes_over_fresh_cases": round(passes, 3)}
 
 
 def _right_answers(work: Work, lessons: Sequence[Lesson]) -> list[Lesson]:
     """The oracle's answer for each case where there is one, so that the control is not taught the teacher's order."""
-    if not (work.inputs["cases"] / "oracle.jsonl").is_file():
+    if not (work.inputs["cases"] / ORACLE).is_file():
         return list(lessons)
     (traced,) = read_oracle(work.inputs["cases"], "traces")
     known = {one.prompt.case_id: one.reply for one in traced}
     return [one.model_copy(update={"reply": known.get(one.prompt.case_id, one.reply)}) for one in lessons]
 
 
-def _learn(work: Work, chosen: recipe.Recipe, lessons: Sequence[Lesson]) -> Figures:
-    return _train(work, chosen, _spelled(lessons, Codec.load(work.inputs["base"]), chosen), chosen.distil)
-
-
-def _spelled(lessons: Iterable[Lesson], codec: Codec, chosen: recipe.Recipe) -> list[Example]:
-    return examples(lessons, codec, strange=chosen.distil.strange, seed=chosen.seed)
-
-
-def _train(work: Work, chosen: recipe.Recipe, spelled: Sequence[Example], settings: recipe.Distil) -> Figures:
+def _learn(work: Work, chosen: recipe.Recipe, lessons: Sequence[Lesson], settings: recipe.Distil) -> Figures:
+    """Train the base on lessons; each pass has its strange words in other places, so that none is learnt by heart."""
     base = work.inputs["base"]
+    codec = Codec.load(base)
+    steps = step_count(len(lessons), settings)
+    turns = max(1, math.ceil(round(steps * settings.batch / len(lessons), 1))) if settings.strange else 1
+    spelled = [example for turn in range(turns) for example in _spelled(lessons, codec, chosen, turn)]
+    settings = settings.model_copy(update={"steps": steps})
     model, trained = distil(base, spelled, settings, seed=chosen.seed, scratch=work.out / ".scratch")
     checkpoint.save(model, base, work.out)
     return asdict(trained)
+
+
+def _spelled(lessons: Iterable[Lesson], codec: Codec, chosen: recipe.Recipe, turn: int = 0) -> list[Example]:
+    return examples(lessons, codec, strange=chosen.distil.strange, seed=chosen.seed + turn)
 
 
 def make_reasoned(work: Work, chosen: recipe.Recipe) -> Figures:

@@ -32,6 +32,8 @@ from rounds.train.lessons import examples, pages, text_examples
 from rounds.train.pretrain import Trained, pretrain
 
 ORACLE = "oracle.jsonl"
+WATCHED = 220
+"""Most tune cases that GRPO's monitor has answered each time it looks."""
 SHARES = {"lessons": (0.0, 0.50), "traces": (0.50, 0.75), "fresh": (0.75, 1.0)}
 """How the teach split is shared out: lessons of base and teacher, cases the teacher answers, cases for the control."""
 
@@ -141,12 +143,12 @@ def make_base(work: Work, chosen: recipe.Recipe) -> Figures:
         return link_checkpoint(work, chosen.student)
     codec = Codec.load(work.inputs["tokenizer"])
     lessons = direct(*read_oracle(work.inputs["cases"], "lessons"))
-    model, trained = _from_nothing(chosen, chosen.student.backbone, codec, lessons, chosen.pretrain)
+    model, trained = from_nothing(chosen, chosen.student.backbone, codec, lessons, chosen.pretrain)
     checkpoint.save(model, work.inputs["tokenizer"], work.out)
     return asdict(trained) | {"parameters": sum(p.numel() for p in model.parameters())}
 
 
-def _from_nothing(
+def from_nothing(
     chosen: recipe.Recipe,
     backbone: recipe.Backbone,
     codec: Codec,
@@ -184,7 +186,7 @@ def make_teacher_pretrained(work: Work, chosen: recipe.Recipe) -> Figures:
     lessons = direct(*read_oracle(work.inputs["cases"], "lessons"))
     # One thread, as the base is trained beside it: three threads on two cores wait for one another.
     settings = chosen.teach.model_copy(update={"steps": max(1, chosen.teach.pretrain_steps), "threads": 1})
-    model, trained = _from_nothing(chosen, backbone, codec, lessons, settings)
+    model, trained = from_nothing(chosen, backbone, codec, lessons, settings)
     checkpoint.save(model, work.inputs["tokenizer"], work.out)
     return asdict(trained) | {"parameters": sum(p.numel() for p in model.parameters())}
 
@@ -251,6 +253,7 @@ def improve(work: Work, chosen: recipe.Recipe, source: Path, settings: recipe.Gr
     random = Random(f"{chosen.seed}-grpo")
     cases = random.sample(cases, min(len(cases), settings.prompts * max(1, settings.steps or 1)))
     tune = [case for case in read_cases(work.inputs["cases"], "tune") if not case.outside]
+    watched = Random(f"{chosen.seed}-watched").sample(tune, min(len(tune), WATCHED))
     result = grpo(
         model,
         cases,
@@ -259,7 +262,7 @@ def improve(work: Work, chosen: recipe.Recipe, source: Path, settings: recipe.Gr
         codec=codec,
         tokenizer=tokenizer_of(source),
         marker=marker,
-        accuracy=greedy_accuracy(tune, chosen, codec, marker),
+        accuracy=greedy_accuracy(watched, chosen, codec, marker),
         seed=chosen.seed,
         scratch=work.out / ".scratch",
         bias_rate=bias_rate,

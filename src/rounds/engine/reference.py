@@ -7,8 +7,10 @@ batching (rows that ended are dropped when half of them have), beam search, and 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +48,21 @@ class Reference:
         dtype: str = "float32",
         threads: int = 0,
         batch: int = 128,
+        lanes: int = 0,
+        adapter: Path | None = None,
     ) -> None:
         """Load `directory`. `threads` 0 leaves torch's setting alone; `batch` is the answers generated together.
 
+        lanes: batches side by side, each on one thread; 0 is one a core, where neither `threads` nor a GPU is. What a
+        batch answers does not depend on its neighbours.
+        adapter: a folder with a PEFT adapter for it, which stays beside the weights.
+
         Raises:
-            UserError: the checkpoint is faulty.
+            UserError: the checkpoint or the adapter is faulty.
         """
         self._model = checkpoint.load(directory, dtype)
+        if adapter is not None:
+            self._model = checkpoint.with_adapter(self._model, adapter)
         import torch
 
         if threads:
@@ -68,7 +78,9 @@ class Reference:
         self.model = model or files.digest(directory)
         self._context = context_of(directory)
         self._batch = batch
-        self._lock = threading.Lock()
+        alone = bool(threads) or torch.cuda.is_available()
+        self._lanes = lanes or (1 if alone else len(os.sched_getaffinity(0)))
+        self._lock = threading.Semaphore(self._lanes)
 
     def respond(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Trace]:
         """Yield `sampling.samples` traces for each prompt, in the order of the prompts.
@@ -77,17 +89,33 @@ class Reference:
             UserError: a prompt fills the context.
         """
         asked = [(prompt, sample) for prompt in prompts for sample in range(sampling.samples)]
+        batches = [asked[start : start + self._batch] for start in range(0, len(asked), self._batch)]
         with progress.bar(f"answering ({self.name})", len(asked)) as advance:
-            for start in range(0, len(asked), self._batch):
-                rows = [
-                    begin(self.codec, prompt, sample, sampling, self._context)
-                    for prompt, sample in asked[start : start + self._batch]
-                ]
-                for _ in self._decode(rows, sampling):
-                    pass
+            for rows in self._in_lanes(batches, sampling):
                 advance(len(rows))
                 for row in rows:
                     yield trace_of(row, self.codec, sampling, self.model, "transformers")
+
+    def _in_lanes(
+        self, batches: Sequence[Sequence[tuple[Prompt, int]]], sampling: Sampling
+    ) -> Iterator[list[Answering]]:
+        """The batches, answered, in their order. Operations of a small model are too small to share out themselves."""
+        import torch
+
+        def answered(batch: Sequence[tuple[Prompt, int]]) -> list[Answering]:
+            rows = [begin(self.codec, prompt, sample, sampling, self._context) for prompt, sample in batch]
+            for _ in self._decode(rows, sampling):
+                pass
+            return rows
+
+        if self._lanes == 1 or len(batches) == 1:
+            yield from map(answered, batches)
+            return
+        pool = ThreadPoolExecutor(self._lanes, "rounds-answering", lambda: torch.set_num_threads(1))
+        try:
+            yield from pool.map(answered, batches)
+        finally:
+            pool.shutdown(cancel_futures=True)  # whoever stops listening wants no more
 
     def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[Delta | Trace]:
         """Yield pieces, then the Trace of the first sample.
