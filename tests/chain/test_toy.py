@@ -203,8 +203,9 @@ def test_a_changed_field_remakes_what_reads_it_and_nothing_before(toy: Any, eigh
 def test_a_run_is_served_by_what_its_exam_showed(toy: Any, passport: Passport) -> None:
     served = find(toy.run, unproven=True)
     assert served.checkpoint == toy.run / "packed"
-    assert served.standing.word == ("demonstration" if passport.passed else "unproven")
-    assert bool(served.standing.why) is not passport.passed
+    lost = any(verdict.finding == "lost" for verdict in passport.verdicts)
+    assert served.standing.word == ("unproven" if lost else "demonstration")
+    assert bool(served.standing.why) is lost
     assert served.standing.checkpoint == files.lineage(toy.run / "packed").output
     with pytest.raises(UserError, match="another checkpoint"):
         find(toy.run / "reasoned", unproven=False)
