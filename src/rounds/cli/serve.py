@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("place", type=Path, metavar="RUN_DIR|CHECKPOINT", help="a run (runs/tiny) or a checkpoint")
     parser.add_argument("--port", type=int, default=8000, help="port; 0 takes a free one (default %(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="address to bind (default %(default)s)")
-    parser.add_argument("--threads", type=int, default=0, help="engine threads; 0 lets the engine choose (default)")
+    parser.add_argument("--threads", type=int, default=0, help="engine threads; 0 (default): all cores but one")
     parser.add_argument("--unproven", action="store_true", help="open a checkpoint no passport speaks for")
     parser.add_argument("--at-once", type=int, default=8, help="answers written side by side (default %(default)s)")
     parser.add_argument("--waiting", type=int, default=8, help="requests that may wait (default %(default)s)")
@@ -53,6 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; 0 after a clean stop."""
+    from rounds.chain.stage import cores
     from rounds.engine.choose import open_responder
     from rounds.records import Sampling, UserError
     from rounds.serve import logs
@@ -76,7 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         audit = open_audit(arguments.audit or str(served.home / FILE))
         examine = served.examine
-        responder = open_responder(served.checkpoint, engine="auto", threads=arguments.threads)
+        # An engine on every core keeps the server from answering a hook in time (benchmarks/README.md).
+        threads = arguments.threads or max(1, cores() - 1)
+        responder = open_responder(served.checkpoint, engine="auto", threads=threads)
         sampling = Sampling(
             temperature=examine.temperature,
             top_p=examine.top_p,
