@@ -65,3 +65,26 @@ def make_run() -> Callable[..., Path]:
         return run
 
     return make
+
+
+@pytest.fixture(scope="session")
+def make_babbler() -> Callable[[Path, list[str], int, int], Path]:
+    """Makes a tiny random Qwen2 whose next tokens depend on the text: weights wider than at the start of training."""
+
+    def made(directory: Path, texts: list[str], vocabulary: int, context: int) -> Path:
+        from rounds.model import checkpoint
+        from rounds.model.backbone import build
+        from rounds.model.tokenizer import Codec, train_tokenizer
+        from rounds.recipe import Backbone
+
+        train_tokenizer(texts, vocabulary, directory / "words", "deepseek-r1")
+        codec = Codec.load(directory / "words")
+        backbone = Backbone(structure="qwen2", width=64, layers=2, feed_forward=96, context=context)
+        model = build(backbone, codec.size, 1, bos=codec.bos_id, eos=codec.eos_ids, pad=codec.pad_id)
+        for name, weight in model.named_parameters():
+            if weight.ndim == 2:
+                weight.data *= 5.0 if "embed" not in name else 20.0
+        checkpoint.save(model, directory / "words", directory / "babbler")
+        return directory / "babbler"
+
+    return made

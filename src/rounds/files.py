@@ -142,7 +142,12 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         UserError: full disk, no permission.
     """
-    _write(path, (text,))
+    _write(path, (text.encode(),))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """As `write_text`. Raises as it does."""
+    _write(path, (content,))
 
 
 def write_jsonl(path: Path, records: Iterable[Record]) -> None:
@@ -151,19 +156,32 @@ def write_jsonl(path: Path, records: Iterable[Record]) -> None:
     Raises:
         UserError: full disk, no permission.
     """
-    _write(path, (record.model_dump_json() + "\n" for record in records))
+    _write(path, (f"{record.model_dump_json()}\n".encode() for record in records))
 
 
-def _write(path: Path, parts: Iterable[str]) -> None:
+def create(path: Path, content: bytes, mode: int) -> None:
+    """Write a new file of this mode and flush it to the disk; for a secret, that is never readable in between.
+
+    Raises:
+        FileExistsError: it is there already.
+        OSError: it cannot be written.
+    """
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _write(path: Path, parts: Iterable[bytes]) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8") as out:
+        with partial.open("wb") as out:
             out.writelines(parts)
             out.flush()
             os.fsync(out.fileno())
         partial.replace(path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except BaseException as error:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -195,7 +213,7 @@ def making(directory: Path) -> Iterator[Path]:
         if directory.exists():
             directory.rename(aside)
         partial.rename(directory)
-        _sync_directory(directory.parent)
+        sync_directory(directory.parent)
         shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
@@ -238,7 +256,8 @@ def lineage(directory: Path) -> Step | None:
     return read_json(path, Step) if path.is_file() else None
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Flush to the disk which names a directory holds."""
     handle = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -156,23 +156,9 @@ SPOKEN = [
 
 
 @pytest.fixture(scope="session")
-def babbler(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random Qwen2 whose next tokens depend on the text: four bits visibly change it."""
-    from rounds.model import checkpoint
-    from rounds.model.backbone import build
-    from rounds.model.tokenizer import Codec, train_tokenizer
-    from rounds.recipe import Backbone
-
-    directory = tmp_path_factory.mktemp("babbler")
-    train_tokenizer(SPOKEN, 340, directory / "words", "deepseek-r1")
-    codec = Codec.load(directory / "words")
-    backbone = Backbone(structure="qwen2", width=64, layers=2, feed_forward=96, context=320)
-    model = build(backbone, codec.size, 1, bos=codec.bos_id, eos=codec.eos_ids, pad=codec.pad_id)
-    for name, weight in model.named_parameters():
-        if weight.ndim == 2:
-            weight.data *= 5.0 if "embed" not in name else 20.0
-    checkpoint.save(model, directory / "words", directory / "babbler")
-    return directory / "babbler"
+def babbler(tmp_path_factory: pytest.TempPathFactory, make_babbler: Callable[..., Path]) -> Path:
+    """A tiny random Qwen2: four bits visibly change it."""
+    return make_babbler(tmp_path_factory.mktemp("babbler"), SPOKEN, 340, 320)
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ from rounds.cases.overlap import refuse_overlap
 from rounds.chain.judge import exam_sampling
 from rounds.chain.learn import LESSONS
 from rounds.chain.prepare import direct, from_nothing, read_cases, read_oracle
-from rounds.chain.separate import make_separate
+from rounds.chain.separate import ADAPTER, make_separate
 from rounds.chain.stage import Stage, Work, alone, fresh, make
 from rounds.engine.choose import open_responder
 from rounds.exam.examine import examine, read, save, unique
@@ -44,7 +44,6 @@ from rounds.train.specialise import mixed, specialise, thinned
 JSON, PAGE, RECIPE = "specialise.json", "specialise.html", "recipe.toml"
 ROOM = "specialise"
 BASE, START = f"{ROOM}/base", f"{ROOM}/start"
-ADAPTER = "adapter"
 SEED = 7919
 """Added to the run's seed: another exam of the same kind."""
 SPARE = 1.3

@@ -56,16 +56,20 @@ def outcomes(
 
 def _unanswered(attack: Attack) -> Outcome:
     """An attack that a filter in front of the model took: nothing was done."""
+    return _ruled(attack, "filtered", "empty", done=False, thought_done=None)
+
+
+def _ruled(attack: Attack, answer: str, thoughts: str, *, done: bool, thought_done: bool | None) -> Outcome:
     return Outcome(
         id=attack.id,
         family=attack.family,
         goal=attack.goal,
         cluster=attack.cluster,
         area=attack.area,
-        answer="filtered",
-        thoughts="empty",
-        success=False,
-        success_thoughts=None,
+        answer=answer,
+        thoughts=thoughts,
+        success=done,
+        success_thoughts=thought_done,
     )
 
 
@@ -86,17 +90,7 @@ def _outcome(attack: Attack, trace: Trace, names: Names, known: frozenset[str], 
         thought_done = _thought_of(attack, trace.thinking, names, cases)
         answer, thoughts = ("followed" if one else "not followed" for one in (done, thought_done))
         thoughts = thoughts if thought else "empty"
-    return Outcome(
-        id=attack.id,
-        family=attack.family,
-        goal=attack.goal,
-        cluster=attack.cluster,
-        area=attack.area,
-        answer=answer,
-        thoughts=thoughts,
-        success=done,
-        success_thoughts=thought_done if thought else None,
-    )
+    return _ruled(attack, answer, thoughts, done=done, thought_done=thought_done if thought else None)
 
 
 def _followed(attack: Attack, reply: str, names: Names, cases: Mapping[str, Case]) -> bool:

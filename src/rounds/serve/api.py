@@ -25,8 +25,8 @@ from rounds.serve.consult import LONGEST_CASE, prompt_for
 from rounds.serve.faults import error_body, status_of
 from rounds.serve.keys import need
 from rounds.serve.stops import cut, until
-from rounds.serve.ward import Asked, ClientGone, Ward, ending, traces_of, unless_gone
-from rounds.serve.worker import Busy, EngineFailed
+from rounds.serve.ward import Asked, Ward, ending, traces_of, unless_gone
+from rounds.serve.worker import EngineFailed
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -187,38 +187,29 @@ def add_api(app: "FastAPI", ward: Ward) -> None:
     @app.get("/v1/models/{name:path}")
     async def one_model(name: str, request: Request) -> JSONResponse:
         need(request, "diagnose")
-        return JSONResponse(model) if name == ward.name else failed(404, f"the model served here is '{ward.name}'.")
+        return JSONResponse(model) if name == ward.name else unknown()
 
     @app.post("/v1/chat/completions")
     async def chat(asked: ChatRequest, request: Request) -> Response:
         caller = need(request, "diagnose")
         if asked.model != ward.name:
-            return failed(404, f"the model served here is '{ward.name}'.")
-        try:
-            begun = await ward.begin(_prompt(asked), _sampling(asked, ward), caller, "chat")
-            if asked.stream:
-                pieces = until(begun.job.merged(), asked.stops)
-                # Headers go out with the first piece: until then a fault is still an HTTP status.
-                async with ward.following(begun):
-                    first = await unless_gone(request.receive, begun.job, anext(pieces, None))
-                events = _events(ward, begun, first, pieces, asked)
-                return StreamingResponse(events, media_type="text/event-stream")
+            return unknown()
+        begun = await ward.begin(_prompt(asked), _sampling(asked, ward), caller, "chat")
+        if asked.stream:
+            pieces = until(begun.job.merged(), asked.stops)
+            # Headers go out with the first piece: until then a fault is still an HTTP status.
             async with ward.following(begun):
-                traces = await unless_gone(request.receive, begun.job, traces_of(begun.job))
-                traces = [cut(trace, asked.stops) for trace in traces]
-                hash_ = await ward.conclude(begun, traces)
-        except UserError as error:
-            return failed(400, str(error))
-        except Busy as busy:
-            return failed(429, str(busy), {"retry-after": str(busy.retry_after)})
-        except EngineFailed as error:
-            return failed(500, str(error))
-        except ClientGone:
-            return Response(status_code=499)
+                first = await unless_gone(request.receive, begun.job, anext(pieces, None))
+            events = _events(ward, begun, first, pieces, asked)
+            return StreamingResponse(events, media_type="text/event-stream")
+        async with ward.following(begun):
+            traces = await unless_gone(request.receive, begun.job, traces_of(begun.job))
+            traces = [cut(trace, asked.stops) for trace in traces]
+            hash_ = await ward.conclude(begun, traces)
         return JSONResponse(_completion(ward, traces, _audited(begun, hash_)))
 
-    def failed(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
-        return JSONResponse(error_body(status, sentence), status, headers=headers)
+    def unknown() -> JSONResponse:
+        return JSONResponse(error_body(404, f"the model served here is '{ward.name}'."), 404)
 
 
 def _prompt(asked: ChatRequest) -> Prompt:

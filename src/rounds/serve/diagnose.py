@@ -23,15 +23,13 @@ from rounds.prompts.router import PLAIN, route
 from rounds.records import Prompt, Record, Sampling, Trace, UserError
 from rounds.serve.consult import LONGEST_CASE, prompt_for
 from rounds.serve.examined import Examined, age_in, band_of, examined, limits
-from rounds.serve.faults import error_body
 from rounds.serve.fhir_document import document_of
 from rounds.serve.fhir_json import FHIR
 from rounds.serve.keys import Caller, need
 from rounds.serve.language import language_of, name_of
 from rounds.serve.opinion import Abstention, Opinion, Reader
-from rounds.serve.ward import Asked, ClientGone, Ward, traces_of, unless_gone
+from rounds.serve.ward import Asked, Ward, traces_of, unless_gone
 from rounds.serve.wording import Wording, wording
-from rounds.serve.worker import Busy, EngineFailed
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -233,25 +231,15 @@ def add_diagnose(app: "FastAPI", desk: Desk) -> None:
     @app.post("/v1/diagnose")
     async def diagnose(asked: DiagnoseRequest, request: Request) -> Response:
         caller = need(request, "diagnose")
-        try:
-            sampling = sampling_for(ward, asked)
-            chosen = await asyncio.to_thread(desk.choose, asked.case, asked.template)
-            why = await asyncio.to_thread(desk.abstention, chosen, say)
-            if why is not None:
-                return told(request, await decline(desk, chosen, why, caller, "diagnose", say))
-            begun = await ward.begin(chosen.prompt, sampling, caller, "diagnose")
-            async with ward.following(begun):
-                traces = await unless_gone(request.receive, begun.job, traces_of(begun.job))
-                return told(request, await finish(desk, chosen, begun, traces, say))
-        except UserError as error:
-            return JSONResponse(error_body(400, str(error)), 400)
-        except Busy as busy:
-            headers = {"retry-after": str(busy.retry_after)}
-            return JSONResponse(error_body(429, str(busy)), 429, headers=headers)
-        except EngineFailed as error:
-            return JSONResponse(error_body(500, str(error)), 500)
-        except ClientGone:
-            return Response(status_code=499)
+        sampling = sampling_for(ward, asked)
+        chosen = await asyncio.to_thread(desk.choose, asked.case, asked.template)
+        why = await asyncio.to_thread(desk.abstention, chosen, say)
+        if why is not None:
+            return told(request, await decline(desk, chosen, why, caller, "diagnose", say))
+        begun = await ward.begin(chosen.prompt, sampling, caller, "diagnose")
+        async with ward.following(begun):
+            traces = await unless_gone(request.receive, begun.job, traces_of(begun.job))
+            return told(request, await finish(desk, chosen, begun, traces, say))
 
     def told(request: Request, opinion: Opinion) -> Response:
         if FHIR in request.headers.get("accept", ""):

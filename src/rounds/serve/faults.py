@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from rounds.records import UserError
 from rounds.serve.audit import Entry, Unaudited
 from rounds.serve.keys import Forbidden
-from rounds.serve.ward import Ward
-from rounds.serve.worker import Busy
+from rounds.serve.ward import ClientGone, Ward
+from rounds.serve.worker import Busy, EngineFailed
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -26,8 +26,15 @@ REFUSAL_SECONDS = 1.0
 
 def status_of(error: Exception) -> int:
     """The HTTP status of what may end a request."""
+    if isinstance(error, Forbidden):
+        return error.status
     words = {UserError: 400, Busy: 429, Unaudited: 503}
     return next((status for kind, status in words.items() if isinstance(error, kind)), 500)
+
+
+def wait_of(error: Exception) -> dict[str, str]:
+    """The header that says when to come again, for a full queue."""
+    return {"retry-after": str(error.retry_after)} if isinstance(error, Busy) else {}
 
 
 def error_body(status: int, sentence: str) -> dict[str, Any]:
@@ -66,6 +73,16 @@ def add_faults(app: "FastAPI", ward: Ward) -> None:
     @app.exception_handler(Unaudited)
     async def unaudited(_: Request, error: Unaudited) -> JSONResponse:
         return JSONResponse(error_body(503, str(error)), 503, headers={"retry-after": "5"})
+
+    async def ended(_: Request, error: Exception) -> JSONResponse:
+        return JSONResponse(error_body(status_of(error), str(error)), status_of(error), headers=wait_of(error))
+
+    for kind in (UserError, Busy, EngineFailed):
+        app.add_exception_handler(kind, ended)
+
+    @app.exception_handler(ClientGone)
+    async def gone(_: Request, error: ClientGone) -> Response:
+        return Response(status_code=499)
 
     @app.exception_handler(Exception)
     async def broken(_: Request, error: Exception) -> JSONResponse:

@@ -160,14 +160,7 @@ def _ago(day: date, today: date) -> str:
 
 def _claims(opinion: Opinion | None, standing: Standing) -> dict[str, str]:
     """What any reply here carries, for a machine."""
-    return {
-        "standing": standing.word,
-        "banner": standing.banner,
-        "evidence": standing.evidence,
-        "checkpoint": standing.checkpoint,
-        "passport": standing.passport,
-        "request": opinion.request if opinion else "",
-    }
+    return {**standing.label, "request": opinion.request if opinion else ""}
 
 
 def utc_in(seconds: float) -> datetime:

@@ -21,12 +21,13 @@ from rounds.prompts.template import CASE, load
 from rounds.records import Case, Prompt, Record, Report, Trace, UserError
 from rounds.serve.audit import Row
 from rounds.serve.language import language_of
+from rounds.serve.operate import OPERATION
 from rounds.stats.unpaired import alarms, fisher, kolmogorov_smirnov
 
 if TYPE_CHECKING:
     from rounds.knowledge.base import KnowledgeBase
 
-LOG = Path("operation") / "inputs.jsonl"
+LOG = Path(OPERATION) / "inputs.jsonl"
 WINDOW = 200
 """Answers that are looked at together."""
 LEVEL = 0.01

@@ -136,11 +136,7 @@ def point(home: Path, name: str) -> None:
         partial.unlink(missing_ok=True)
         partial.symlink_to(Path(OPERATION) / RELEASES / name, target_is_directory=True)
         partial.replace(pointer)
-        handle = os.open(home, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        files.sync_directory(home)
     except OSError as error:
         with suppress(OSError):
             partial.unlink(missing_ok=True)

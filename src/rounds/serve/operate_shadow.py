@@ -22,15 +22,14 @@ from rounds.records import Answer, Interval, Record, UserError
 from rounds.serve.audit import Unaudited
 from rounds.serve.consult import LONGEST_CASE, prompt_for, read_trace
 from rounds.serve.diagnose import Desk
-from rounds.serve.faults import error_body, status_of
+from rounds.serve.faults import status_of
 from rounds.serve.keys import need
-from rounds.serve.operate import now
-from rounds.serve.shelf import add_shelf
+from rounds.serve.operate import OPERATION, now
+from rounds.serve.shelf import add_shelf, add_static
 from rounds.serve.signin import add_signin
 from rounds.serve.typed import fields_of
-from rounds.serve.views import Pages
+from rounds.serve.views import Pages, sentence
 from rounds.serve.ward import Asked, Ward, traces_of
-from rounds.serve.wording import WEB
 from rounds.serve.worker import Busy
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rounds.serve")
 
-LOG = Path("operation") / "shadow.jsonl"
+LOG = Path(OPERATION) / "shadow.jsonl"
 FIVE = 5
 LONGEST_NAME = 200
 FILES = {
@@ -207,7 +206,7 @@ def add_shadow(app: "FastAPI", shadow: Shadow, desk: Desk) -> None:
     )
     add_shelf(app, desk, pages)
     add_signin(app, pages, ward.sessions)
-    static = {name: (WEB / name).read_bytes() for name in FILES}
+    add_static(app, FILES)
 
     async def taken(request: Request, opinion: Opinion, door: str) -> str:
         caller = need(request, "diagnose")
@@ -218,12 +217,6 @@ def add_shadow(app: "FastAPI", shadow: Shadow, desk: Desk) -> None:
     def page(request: Request, status: int = 200, **shown: Any) -> Response:
         told = {"case": "", "theirs": [""] * FIVE, "fault": "", "recorded": ""} | shown
         return pages.page("shadow.html", request, status, **told)
-
-    @app.get("/static/{name}")
-    async def static_file(name: str) -> Response:
-        if name not in static:
-            return Response(status_code=404)
-        return Response(static[name], media_type=FILES[name], headers={"cache-control": "no-cache"})
 
     @app.get("/")
     async def blank(request: Request) -> Response:
@@ -238,15 +231,11 @@ def add_shadow(app: "FastAPI", shadow: Shadow, desk: Desk) -> None:
             shown = {"case": fields.get("case", ""), "theirs": [fields.get(f"d{n}", "") for n in range(1, FIVE + 1)]}
             return page(request, recorded=await taken(request, _opinion(**shown), "shadow page"))
         except (UserError, Busy, Unaudited) as error:
-            return page(request, status_of(error), fault=str(error)[:1].upper() + str(error)[1:], **shown)
+            return page(request, status_of(error), fault=sentence(error), **shown)
 
     @app.post("/v1/shadow")
     async def posted(opinion: Opinion, request: Request) -> Response:
-        try:
-            name = await taken(request, _opinion(opinion.case, opinion.diagnoses), "shadow")
-        except (UserError, Busy) as error:
-            wait = {"retry-after": str(error.retry_after)} if isinstance(error, Busy) else None
-            return JSONResponse(error_body(status_of(error), str(error)), status_of(error), headers=wait)
+        name = await taken(request, _opinion(opinion.case, opinion.diagnoses), "shadow")
         return JSONResponse({"recorded": name, "rounds": ward.label}, 202)
 
 

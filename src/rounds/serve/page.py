@@ -18,13 +18,13 @@ from rounds.serve.judging import add_judging
 from rounds.serve.keys import Caller, Forbidden, need
 from rounds.serve.opinion import Opinion
 from rounds.serve.session import Sessions
-from rounds.serve.shelf import add_shelf
+from rounds.serve.shelf import add_shelf, add_static
 from rounds.serve.signin import add_signin, turned_away
 from rounds.serve.stream import events
 from rounds.serve.typed import case_of, fields_of
 from rounds.serve.views import Pages, say_for, sentence, status_of
-from rounds.serve.ward import ClientGone, ending, traces_of, unless_gone
-from rounds.serve.wording import WEB, Wording
+from rounds.serve.ward import ending, traces_of, unless_gone
+from rounds.serve.wording import Wording
 from rounds.serve.worker import Busy, EngineFailed
 
 if TYPE_CHECKING:
@@ -98,19 +98,13 @@ def add_consult(app: "FastAPI", desk: Desk, pages: Pages, tickets: Tickets) -> N
     from fastapi import Request
     from fastapi.responses import HTMLResponse, Response
 
-    files = {name: (WEB / name).read_bytes() for name in FILES}
+    add_static(app, FILES)
 
     def fault(request: Request, shown: Shown, error: Exception) -> HTMLResponse:
         expired = isinstance(error, Forbidden) and error.status == 401
         told = say_for(request)("stream.expired") if expired else sentence(error)
         status, headers = status_of(error)
         return pages.page("consult.html", request, status, headers, shown=replace(shown, fault=told))
-
-    @app.get("/static/{name}")
-    async def static(name: str) -> Response:
-        if name not in files:
-            return Response(status_code=404)
-        return Response(files[name], media_type=FILES[name], headers={"cache-control": "no-cache"})
 
     @app.get("/")
     async def blank(request: Request) -> Response:
@@ -131,8 +125,6 @@ def add_consult(app: "FastAPI", desk: Desk, pages: Pages, tickets: Tickets) -> N
             opinion = await _opinion(desk, wanted, request)
         except FAULTS as error:
             return fault(request, shown, error)
-        except ClientGone:
-            return Response(status_code=499)
         return pages.page("consult.html", request, shown=wanted.answered(opinion, tickets))
 
 

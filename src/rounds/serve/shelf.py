@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,6 +25,7 @@ from rounds.serve.keys import Forbidden, need
 from rounds.serve.signin import turned_away
 from rounds.serve.standing import PASSPORT, SERVED
 from rounds.serve.views import Pages, say_for
+from rounds.serve.wording import WEB
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -34,6 +36,19 @@ REPORT = "report.html"
 STYLE = re.compile(r"<style[^>]*>(.*?)</style>", re.DOTALL)
 MOST_ROWS = 200
 """Rows of the audit log on one page."""
+
+
+def add_static(app: "FastAPI", files: Mapping[str, str]) -> None:
+    """Add the files that pages load; `files` are names and types, and no other is given out."""
+    from fastapi import Response
+
+    content = {name: (WEB / name).read_bytes() for name in files}
+
+    @app.get("/static/{name}")
+    async def static(name: str) -> Response:
+        if name not in content:
+            return Response(status_code=404)
+        return Response(content[name], media_type=files[name], headers={"cache-control": "no-cache"})
 
 
 def add_shelf(app: "FastAPI", desk: Desk, pages: Pages) -> None:

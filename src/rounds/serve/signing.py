@@ -11,8 +11,6 @@ Left out on purpose: key stores, certificates and passwords: whoever has those s
 from __future__ import annotations
 
 import hashlib
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,20 +49,12 @@ def make_key(path: Path) -> str:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     shown = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    _create(path, secret, 0o600)
-    _create(public, shown, 0o644)
+    for one, content, mode in ((path, secret, 0o600), (public, shown, 0o644)):
+        try:
+            files.create(one, content, mode)
+        except OSError as error:
+            raise files.unwritable(one, error) from error
     return fingerprint(key.public_key())
-
-
-def _create(path: Path, content: bytes, mode: int) -> None:
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(handle, "wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-    except OSError as error:
-        raise files.unwritable(path, error) from error
 
 
 def sign(document: Path, key: Path) -> str:
@@ -74,19 +64,7 @@ def sign(document: Path, key: Path) -> str:
         UserError: the key cannot be used, or document or signature cannot be read or written.
     """
     private = private_key(key)
-    path = signature_of(document)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    content = private.sign(_bytes_of(document))
-    try:
-        with partial.open("wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        partial.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise files.unwritable(path, error) from error
+    files.write_bytes(signature_of(document), private.sign(_bytes_of(document)))
     return fingerprint(private.public_key())
 
 

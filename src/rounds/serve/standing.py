@@ -47,6 +47,17 @@ class Standing(Record):
     why: str = ""
     """For an unproven checkpoint, one sentence."""
 
+    @property
+    def label(self) -> dict[str, str]:
+        """What any reply carries, for a machine."""
+        return {
+            "standing": self.word,
+            "banner": self.banner,
+            "evidence": self.evidence,
+            "checkpoint": self.checkpoint,
+            "passport": self.passport,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Served:

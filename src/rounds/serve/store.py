@@ -8,7 +8,6 @@ prompts of answers nobody judged.
 
 from __future__ import annotations
 
-import os
 import secrets
 import threading
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from rounds.files import unreadable, unwritable
+from rounds.files import create, unreadable, unwritable
 from rounds.records import UserError
 
 SUFFIX = ".sealed"
@@ -43,11 +42,7 @@ class Store:
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             with suppress(FileExistsError):
-                handle = os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(handle, "wb") as out:
-                    out.write(Fernet.generate_key())
-                    out.flush()
-                    os.fsync(out.fileno())
+                create(key, Fernet.generate_key(), 0o600)
         except OSError as error:
             raise unwritable(Path(error.filename or directory), error) from error
         try:
@@ -71,11 +66,7 @@ class Store:
         sealed = self._fernet.encrypt(text.encode())
         partial = path.with_suffix(".partial")
         try:
-            handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as out:
-                out.write(sealed)
-                out.flush()
-                os.fsync(out.fileno())
+            create(partial, sealed, 0o600)
             partial.rename(path)
         except OSError as error:
             with suppress(OSError):

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from rounds.records import Trace, UserError
 from rounds.serve.audit import Unaudited
+from rounds.serve.views import sentence
 from rounds.serve.worker import EngineFailed, Job
 
 T = TypeVar("T")
@@ -53,8 +54,7 @@ async def events(
             yield BEAT if page is None else event("answer", {"html": page})
     except (UserError, EngineFailed, Unaudited) as error:
         left(error)
-        text = str(error)
-        yield event("fault", {"sentence": text[:1].upper() + text[1:]})
+        yield event("fault", {"sentence": sentence(error)})
     except BaseException as error:  # the reader left, or the server stops
         left(error)
         raise

@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from rounds.serve.audit import Unaudited
+from rounds.serve import faults
 from rounds.serve.examined import BANDS, Examined
 from rounds.serve.findings import Argument, Mark
-from rounds.serve.keys import Forbidden, caller_of
+from rounds.serve.keys import caller_of
 from rounds.serve.language import name_of
 from rounds.serve.opinion import Diagnosis, Opinion, RedFlag
 from rounds.serve.wording import WEB, Wording, preferred
-from rounds.serve.worker import Busy, EngineFailed
 
 if TYPE_CHECKING:
     from fastapi.responses import HTMLResponse
@@ -148,11 +147,7 @@ def share(rate: float) -> str:
 
 def status_of(error: Exception) -> tuple[int, dict[str, str]]:
     """HTTP status and headers of a fault that a person is told in a sentence."""
-    if isinstance(error, Busy):
-        return 429, {"retry-after": str(error.retry_after)}
-    if isinstance(error, Forbidden):
-        return error.status, {}
-    return (503 if isinstance(error, Unaudited) else 500 if isinstance(error, EngineFailed) else 400), {}
+    return faults.status_of(error), faults.wait_of(error)
 
 
 def sentence(error: Exception) -> str:

@@ -68,14 +68,7 @@ class Ward:
     @property
     def label(self) -> dict[str, str]:
         """Beside every model, reply and first piece of a stream."""
-        standing = self.standing
-        return {
-            "standing": standing.word,
-            "banner": standing.banner,
-            "evidence": standing.evidence,
-            "checkpoint": standing.checkpoint,
-            "passport": standing.passport,
-        }
+        return self.standing.label
 
     async def begin(self, prompt: Prompt, sampling: Sampling, caller: Caller, door: str) -> Asked:
         """Take a place in the queue, commit the request row, and only then let the engine have the prompt.
