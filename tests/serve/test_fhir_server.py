@@ -13,8 +13,9 @@ from urllib.parse import parse_qs
 import pytest
 
 from rounds.records import UserError
-from rounds.serve import fhir_server
-from rounds.serve.fhir_server import FhirFault, FhirServer
+from rounds.serve import fhir_server, outgoing
+from rounds.serve.fhir_server import FhirServer
+from rounds.serve.outgoing import OutgoingFault
 
 CANARY = "Zebediah Quillfeather"
 KINDS = {
@@ -136,14 +137,14 @@ def test_pages_are_read_to_the_end_on_the_same_origin_only(record: Any, answer: 
 def test_no_other_address_is_ever_asked(record: Any, answer: Any, place: str) -> None:
     there = place.replace("PORT", record.url.rpartition(":")[2])
     record.answers["/r4/Condition?patient=p-1"] = answer(bundle(then=there))
-    with pytest.raises(FhirFault, match=r"lies at another address|cannot be reached"):
+    with pytest.raises(OutgoingFault, match=r"lies at another address|cannot be reached"):
         opened(record)
     assert [path for _, path, _ in record.asked] == ["/r4/Patient/p-1", "/r4/Condition?patient=p-1"]
 
 
 def test_a_redirect_is_not_followed(record: Any, answer: Any) -> None:
     record.answers["/r4/Patient/p-1"] = answer(b"", 302, location=f"{record.url}/r4/Patient/p-2")
-    with pytest.raises(FhirFault, match="answered with status 302"):
+    with pytest.raises(OutgoingFault, match="answered with status 302"):
         opened(record)
     assert len(record.asked) == 1
 
@@ -174,13 +175,13 @@ def test_what_a_server_may_do_instead(record: Any, answer: Any) -> None:
         (answer(bundle(then="?patient=p-1")), "more than 10 pages of one kind"),
     ):
         record.answers[place] = given
-        with pytest.raises(FhirFault, match=sentence) as told:
+        with pytest.raises(OutgoingFault, match=sentence) as told:
             opened(record)
         assert CANARY.split()[0] not in str(told.value)
         assert "Quillfeather" not in str(told.value)
     record.answers[place] = answer(bundle())
     record.answers["/r4/Patient/p-1"] = answer({**PATIENT, "id": "p-2"})
-    with pytest.raises(FhirFault, match="another patient than the one asked for"):
+    with pytest.raises(OutgoingFault, match="another patient than the one asked for"):
         opened(record)
 
 
@@ -202,16 +203,16 @@ def test_a_server_that_stalls_holds_up_nobody(record: Any, answer: Any, monkeypa
         return error, longest
 
     error, longest = asyncio.run(beside())
-    assert isinstance(error, FhirFault)
+    assert isinstance(error, OutgoingFault)
     assert str(error) == "the FHIR server did not answer within 0.3 s; try again."
     assert longest < 0.25  # the loop went on
 
 
 def test_no_server_there_and_too_many_at_once(record: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(FhirFault, match="cannot be reached"):
+    with pytest.raises(OutgoingFault, match="cannot be reached"):
         asyncio.run(FhirServer("http://127.0.0.1:1/r4").open("p-1"))
-    monkeypatch.setattr(fhir_server, "MOST_AT_ONCE", 0)
-    with pytest.raises(FhirFault, match="too many records"):
+    monkeypatch.setattr(outgoing, "MOST_AT_ONCE", 0)
+    with pytest.raises(OutgoingFault, match="too many people ask the FHIR server"):
         opened(record)
 
 

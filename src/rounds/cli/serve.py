@@ -36,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--audit", metavar="PATH|URL", help="the audit log (default audit.sqlite beside what is served)"
     )
     parser.add_argument("--keys", type=Path, metavar="FILE", help="who may ask: a file of rounds keys")
+    parser.add_argument("--oidc", type=Path, metavar="FILE", help="sign in at the hospital's issuer: a TOML file")
     parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain in PEM")
     parser.add_argument("--tls-key", type=Path, metavar="FILE", help="private key of the certificate in PEM")
     parser.add_argument("--behind-proxy", action="store_true", help="a proxy before this server ends TLS")
@@ -151,6 +152,7 @@ def _doors(arguments: argparse.Namespace, tls: bool) -> Doors:
     from rounds.serve.jwt import read_issuers
     from rounds.serve.keys import Keys
     from rounds.serve.listen import LOOPBACK
+    from rounds.serve.oidc import read_oidc
 
     secure = tls or arguments.behind_proxy
     reached = arguments.behind_proxy or bool(arguments.public_name) or arguments.host not in LOOPBACK
@@ -162,7 +164,14 @@ def _doors(arguments: argparse.Namespace, tls: bool) -> Doors:
         raise UserError("clients call by a name that must be known here; give --public-name, such as ward.example.org.")
     own = frozenset() if arguments.host in ("0.0.0.0", "::") else frozenset({arguments.host})
     issuers = read_issuers(arguments.cds_issuers) if arguments.cds_issuers else None
-    return Doors(keys, HOSTS | own | named, secure, issuers)
+    if arguments.oidc is not None and keys is None:
+        raise UserError(
+            "people sign in at the issuer beside keys for programs; make one with rounds keys, give --keys."
+        )
+    if arguments.oidc is not None and arguments.shadow:
+        raise UserError("in shadow mode people sign in by key; leave out --oidc.")
+    oidc = read_oidc(arguments.oidc) if arguments.oidc is not None else None
+    return Doors(keys, HOSTS | own | named, secure, issuers, oidc)
 
 
 def _fhir(arguments: argparse.Namespace) -> FhirServer | None:

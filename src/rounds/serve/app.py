@@ -26,6 +26,7 @@ from rounds.serve.jwt import Known
 from rounds.serve.keys import Keys
 from rounds.serve.logs import note_request
 from rounds.serve.metrics import Metrics, Watched, add_metrics
+from rounds.serve.oidc import Oidc
 from rounds.serve.operate import Operation
 from rounds.serve.operate_shadow import Shadow, add_shadow
 from rounds.serve.page import add_pages
@@ -58,6 +59,8 @@ class Doors:
     """True where clients come by HTTPS, which is ended here or at a proxy."""
     issuers: Mapping[str, Known] | None = None
     """Who may send CDS Hooks calls with signed tokens."""
+    oidc: Oidc | None = None
+    """Where people sign in beside keys."""
 
 
 def create_app(
@@ -117,7 +120,7 @@ def _routes(ward: Ward, desk: Desk, keep: Keep | None, doors: Doors, shadow: boo
     else:
         add_api(app, ward)
         add_diagnose(app, desk)
-        pages = add_pages(app, desk, ward.sessions, keep, fhir is not None)
+        pages = add_pages(app, desk, ward.sessions, keep, fhir is not None, doors.oidc)
         if fhir is not None:
             add_patients(app, ward, pages, fhir)
         add_hooks(app, desk, doors.issuers)

@@ -16,6 +16,7 @@ from rounds.serve.diagnose import Chosen, Desk, decline, finish, kinds
 from rounds.serve.feedback import Keep, Tickets
 from rounds.serve.judging import add_judging
 from rounds.serve.keys import Caller, Forbidden, need
+from rounds.serve.oidc import Oidc
 from rounds.serve.opinion import Opinion
 from rounds.serve.session import Sessions
 from rounds.serve.shelf import add_shelf, add_static
@@ -73,13 +74,18 @@ class Wanted:
 
 
 def add_pages(
-    app: "FastAPI", desk: Desk, sessions: Sessions | None = None, keep: Keep | None = None, finds_patients: bool = False
+    app: "FastAPI",
+    desk: Desk,
+    sessions: Sessions | None = None,
+    keep: Keep | None = None,
+    finds_patients: bool = False,
+    oidc: Oidc | None = None,
 ) -> Pages:
     """Add every page of the clinician to an application.
 
-    `sessions` are signed in to by key; without them whoever the gate knows is let in. `keep` puts judgements with
-    their case into the encrypted store; without it they are only counted. `finds_patients`: every page leads to
-    /patients, which is added elsewhere (`rounds.serve.patients`). Gives the templates.
+    `sessions` are signed in to by key, or at the issuer of `oidc`; without them whoever the gate knows is let in.
+    `keep` puts judgements with their case into the encrypted store; without it they are only counted. `finds_patients`:
+    every page leads to /patients, which is added elsewhere (`rounds.serve.patients`). Gives the templates.
     """
     tickets = Tickets()
     pages = Pages(
@@ -94,7 +100,7 @@ def add_pages(
     add_stream(app, desk, pages, tickets)
     add_judging(app, desk, pages, tickets, keep)
     add_shelf(app, desk, pages)
-    add_signin(app, pages, sessions)
+    add_signin(app, pages, sessions, oidc)
     return pages
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from rounds.records import UserError
 from rounds.serve.audit import Unaudited
-from rounds.serve.fhir_server import FhirFault, FhirServer, Matches, Opened
+from rounds.serve.fhir_server import FhirServer, Matches, Opened
 from rounds.serve.keys import Forbidden, Scope, need
+from rounds.serve.outgoing import OutgoingFault
 from rounds.serve.page import Shown
 from rounds.serve.signin import turned_away
 from rounds.serve.typed import fields_of, note_of
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 SCOPE: Scope = "records"
-FAULTS = (UserError, Unaudited, FhirFault)
+FAULTS = (UserError, Unaudited, OutgoingFault)
 BAD_GATEWAY = 502
 
 
@@ -85,7 +86,7 @@ def add_patients(app: "FastAPI", ward: Ward, pages: Pages, server: FhirServer) -
         return pages.page("consult.html", request, shown=Shown(case=opened.chart.text, from_fhir=note))
 
     def fault(request: Request, error: Exception, text: str = "") -> "Response":
-        status = BAD_GATEWAY if isinstance(error, FhirFault) else status_of(error)[0]
+        status = BAD_GATEWAY if isinstance(error, OutgoingFault) else status_of(error)[0]
         return pages.page("patients.html", request, status, looked=Looked(text, fault=sentence(error)))
 
 

@@ -1,8 +1,9 @@
 """Browser sessions: a key is typed once, a cookie stands for it until the shift is over.
 
 The cookie is random, HttpOnly and SameSite=Strict; what it means is kept here, as a digest, in memory alone: a restart
-ends every session, and so does taking the key out of its file. Left out on purpose: the page that asks for the key
-(`rounds.serve.page`), and remembering anybody for longer.
+ends every session, and so does taking the key out of its file. Who was signed in by the hospital's directory stays so
+for the session. Left out on purpose: the page that asks for the key (`rounds.serve.signin`), and remembering anybody
+for longer.
 """
 
 from __future__ import annotations
@@ -33,8 +34,10 @@ FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"
 
 @dataclass(slots=True)
 class _Session:
-    name: str
-    """Of the key it was opened with."""
+    caller: Caller
+    """Who opened it."""
+    by_key: bool
+    """It ends with the key it was opened with."""
     began: float
     used: float
 
@@ -57,15 +60,17 @@ class Sessions:
     def sign_in(self, key: str) -> str | None:
         """A value for the cookie, or None when no such key opens."""
         caller = self.keys.find(key.strip())
-        if caller is None:
-            return None
+        return None if caller is None else self.open(caller, by_key=True)
+
+    def open(self, caller: Caller, by_key: bool = False) -> str:
+        """A value for the cookie of somebody who is known."""
         token = secrets.token_urlsafe(32)
         now = time.monotonic()
         with self._lock:
             self._open = {kept: one for kept, one in self._open.items() if _alive(one, now)}
             while len(self._open) >= MOST_SESSIONS:
                 self._open.pop(next(iter(self._open)))
-            self._open[_digest(token)] = _Session(caller.name, now, now)
+            self._open[_digest(token)] = _Session(caller, by_key, now, now)
         return token
 
     def find(self, token: str) -> Caller | None:
@@ -79,7 +84,7 @@ class Sessions:
                 del self._open[_digest(token)]
                 return None
             found.used = now
-        return self.keys.named(found.name)
+        return self.keys.named(found.caller.name) if found.by_key else found.caller
 
     def sign_out(self, token: str) -> None:
         """End a session; nothing where there is none."""
