@@ -1,6 +1,7 @@
 # Rounds: `make tiny` goes from nothing to a verdict; `make test` runs the whole test-suite. Both work in a fresh clone.
 #
 #   make tiny PYTHON=python3.12                                    another Python (3.11 or newer)
+#   make soak RUN=DIR                                             the long fault tests of the server (hours)
 #   make tiny TORCH_INDEX=URL                                      PyTorch's own index of CPU wheels (README names it)
 #
 # On Linux the `torch` of plain PyPI brings several GB of CUDA packages, which are not needed here and do no harm.
@@ -8,13 +9,14 @@
 
 PYTHON ?= python3
 TORCH_INDEX ?=
+RUN ?= runs/tiny
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: tiny test slow clean
+.PHONY: tiny test slow soak clean
 .DELETE_ON_ERROR:
 
 # The verb prints the verdict table, the path of the report and how to serve the model.
@@ -29,6 +31,11 @@ test: $(VENV)/.installed-dev
 
 slow: $(VENV)/.installed-dev
 	$(BIN)/pytest -m slow
+
+# Hours: whether the ward holds, in full length, against the run of `make tiny` or RUN=DIR; ends with 1 when it does not.
+soak: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/ward.py $(RUN) --minutes 30 --clients 64 --cancels 1000 --slow 500 --kills 1000
+	$(BIN)/pytest -m slow -o timeout=0 tests/serve/test_faults.py
 
 # Keeps runs/: a run may have cost hours.
 clean:
