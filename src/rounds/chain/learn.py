@@ -6,14 +6,14 @@ import json
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
-from itertools import accumulate
+from dataclasses import asdict, replace
+from itertools import accumulate, cycle
 from random import Random
 
 from rounds import files, recipe
 from rounds.chain.judge import exam_sampling
 from rounds.chain.ladder import Parent, climb
-from rounds.chain.prepare import ORACLE, direct, improve, part, read_cases, read_oracle
+from rounds.chain.prepare import ORACLE, TEACHER, direct, improve, part, read_cases, read_oracle
 from rounds.chain.same import Rules
 from rounds.chain.stage import Work, alone
 from rounds.engine.choose import open_responder
@@ -25,10 +25,11 @@ from rounds.model.tokenizer import Codec
 from rounds.prompts.template import render
 from rounds.quant import calibration
 from rounds.records import Case, Figures, Lesson, Responder, Sampling, Trace
-from rounds.train.batches import Example
+from rounds.train.batches import Example, Soft
 from rounds.train.distil import distil
 from rounds.train.lessons import examples
 from rounds.train.pretrain import step_count
+from rounds.train.soft_targets import refuse_other_words, with_soft_targets
 from rounds.train.trace import balanced, collect
 
 LESSONS = "lessons.jsonl"
@@ -75,14 +76,20 @@ def trace_sampling(chosen: recipe.Recipe) -> Sampling:
 
 def _teacher(work: Work, chosen: recipe.Recipe) -> Responder:
     if chosen.teacher.backbone is not None:
-        return open_responder(work.inputs["teacher/reasoned"], "auto")
+        return open_responder(work.inputs[TEACHER], "auto")
     return open_responder(chosen.teacher, "auto")
 
 
 def make_distilled(work: Work, chosen: recipe.Recipe) -> Figures:
-    """distilled/: the student after the kept traces."""
+    """distilled/: the student after the kept traces, with the teacher's distributions where they are asked for."""
     lessons = list(files.read_jsonl(work.inputs["traces"] / LESSONS, Lesson))
-    return _learn(work, chosen, lessons, chosen.distil)
+    if not chosen.distil.token_level:
+        return _learn(work, chosen, lessons, chosen.distil)
+    made_here = chosen.teacher.backbone is not None
+    teacher = work.inputs[TEACHER] if made_here else checkpoint.resolve(str(chosen.teacher.checkpoint))
+    refuse_other_words(teacher, work.inputs["base"])
+    plain = examples(lessons, Codec.load(teacher))
+    return _learn(work, chosen, lessons, chosen.distil, [one.soft for one in with_soft_targets(teacher, plain)])
 
 
 def make_same_cases(work: Work, chosen: recipe.Recipe) -> Figures:
@@ -114,13 +121,24 @@ def _right_answers(work: Work, lessons: Sequence[Lesson]) -> list[Lesson]:
     return [one.model_copy(update={"reply": known.get(one.prompt.case_id, one.reply)}) for one in lessons]
 
 
-def _learn(work: Work, chosen: recipe.Recipe, lessons: Sequence[Lesson], settings: recipe.Distil) -> Figures:
-    """Train the base on lessons; each pass has its strange words in other places, so that none is learnt by heart."""
+def _learn(
+    work: Work,
+    chosen: recipe.Recipe,
+    lessons: Sequence[Lesson],
+    settings: recipe.Distil,
+    soft: Sequence[Soft | None] = (),
+) -> Figures:
+    """Train the base on lessons; each pass has its strange words in other places, so that none is learnt by heart.
+
+    soft: what a teacher would have said, by lesson; strange words are in prompts alone, so it holds for each pass.
+    """
     base = work.inputs["base"]
     codec = Codec.load(base)
     steps = step_count(len(lessons), settings)
     turns = max(1, math.ceil(round(steps * settings.batch / len(lessons), 1))) if settings.strange else 1
     spelled = [example for turn in range(turns) for example in _spelled(lessons, codec, chosen, turn)]
+    if soft:
+        spelled = [replace(one, soft=said) for one, said in zip(spelled, cycle(soft), strict=False)]
     settings = settings.model_copy(update={"steps": steps})
     model, trained = distil(base, spelled, settings, seed=chosen.seed, scratch=work.out / ".scratch")
     checkpoint.save(model, base, work.out)

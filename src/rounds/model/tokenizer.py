@@ -111,6 +111,11 @@ class Codec:
         pad = pad.get("content") if isinstance(pad, dict) else pad
         return cls(tokenizer, name, pad, _end_ids(directory))
 
+    def tokens(self) -> dict[str, int]:
+        """The vocabulary: id by token, control tokens too."""
+        found: dict[str, int] = self._full.get_vocab(with_added_tokens=True)
+        return found
+
     def encode_text(self, text: str) -> list[int]:
         """Token ids of plain text; never a control token, whatever the text says."""
         if self.end_think_id is None:
