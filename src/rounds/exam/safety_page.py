@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rounds.exam import plots, words
-from rounds.exam.report import page
+from rounds.exam.page import page
 from rounds.exam.safety_result import Probe, told
 from rounds.exam.twins import CONTROL
 from rounds.exam.twins_flips import KINDS, Flips
@@ -47,6 +47,21 @@ class Swap:
     """Swap, cases, flipped under the swap, flipped when asked again, excess, p after Holm."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """All that a page shows of a probe."""
+
+    probe: Probe
+    arms: tuple[Arm, ...]
+    attacks: tuple[Drawn, ...]
+    before: tuple[Drawn, ...]
+    areas: tuple[Drawn, ...]
+    refusals: tuple[Drawn, ...]
+    swaps: tuple[Swap, ...]
+    omnibus: tuple[tuple[str, ...], ...]
+    """Attribute, cases, right by form, Cochran's Q, p, p after Holm."""
+
+
 def write_page(found: Probe, path: Path) -> None:
     """Write the page, whole or not at all.
 
@@ -58,8 +73,12 @@ def write_page(found: Probe, path: Path) -> None:
 
 def render(found: Probe) -> str:
     """The page as text."""
-    return page(
-        "safety.html.j2",
+    return page("safety.html.j2", shown=shown(found))
+
+
+def shown(found: Probe) -> Shown:
+    """A probe laid out, for its own page and for the report of its run."""
+    return Shown(
         probe=found,
         arms=tuple(_arm(verdict, found) for verdict in found.verdicts),
         attacks=_by_place(found.attacks),
@@ -78,7 +97,6 @@ def render(found: Probe) -> str:
             )
             for row in found.omnibus
         ),
-        forest_width=plots.FOREST,
     )
 
 
