@@ -92,8 +92,8 @@ def shown(found: Probe) -> Shown:
                 f"{row.cases:,}",
                 ", ".join(f"{form} {right:,}" for form, right in zip(row.forms, row.right, strict=True)),
                 f"{row.q:.2f}",
-                words.p_value(row.p),
-                "–" if row.attribute == CONTROL else words.p_value(row.p_holm),
+                _p(row.p),
+                "–" if row.attribute == CONTROL else _p(row.p_holm),
             )
             for row in found.omnibus
         ),
@@ -126,11 +126,16 @@ def _group(title: str, shares: Sequence[Share]) -> tuple[Drawn, ...]:
     return (Drawn(title, shares[0].standing, plots.ranges(rows, plots.FOREST)),)
 
 
+def _p(value: float) -> str:
+    """For a column of p."""
+    return words.p_value(value).removeprefix("= ")
+
+
 def _swap(kind: str, flips: Sequence[Flips]) -> Swap:
     rows = []
     for row in flips:
         if row.kind == kind:
-            holm = "control" if row.attribute == CONTROL else words.p_value(row.p_holm)
+            holm = "control" if row.attribute == CONTROL else _p(row.p_holm)
             counts = (f"{row.cases:,}", f"{row.swapped:,}", f"{row.retest:,}", words.points(row.excess))
             rows.append((f"{row.attribute}: {row.value}", *counts, holm))
     return Swap(kind, tuple(rows))
