@@ -29,6 +29,14 @@ def test_pieces_join_to_the_answer_whatever_their_size(codec: Codec, thinking: s
     assert all(d.thinking or d.reply for d in deltas)
 
 
+def test_no_piece_holds_a_second_end_of_the_thinking(codec: Codec) -> None:
+    pieces = Pieces(codec)
+    closed = [*codec.encode_text("fever"), *codec.closing()]
+    deltas = [*pieces.take([*closed, *codec.encode_completion("pain", "1. Flu")]), *pieces.rest()]
+    assert "".join(d.thinking for d in deltas).strip() == "fever"
+    assert "".join(d.reply for d in deltas).split() == ["pain", "1.", "Flu"]
+
+
 def test_an_unfinished_character_is_held_back(codec: Codec) -> None:
     euro = codec.encode_text("€")
     assert len(euro) > 1

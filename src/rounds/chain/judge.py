@@ -17,7 +17,7 @@ from rounds.chain.passport import passport, write_passport
 from rounds.chain.prepare import TEACHER, read_cases
 from rounds.chain.stage import Work, alone
 from rounds.engine.choose import open_responder
-from rounds.exam import figures
+from rounds.exam import figures, later
 from rounds.exam.compare import Comparison, clustered, compare_family
 from rounds.exam.examine import Examined, examine, read, save
 from rounds.exam.marks import Mark, from_grades
@@ -168,7 +168,7 @@ def judge(run: Path, chosen: recipe.Recipe, steps: Mapping[str, Step], opened: i
     report = figures.with_sittings(report, everything, figures.outside_of(cases))
     write_json(report, run / "report.json")
     answers = {name: _pairs(exam, {case.id for case in inside}) for name, exam in exams.items()}
-    write_report(report, inside, answers, run / "report.html")
+    write_report(report, inside, answers, run / "report.html", later=later.read(run))
     write_passport(passport(report, decided, steps, chosen, run), run / "passport.json")
     return Judgement(report, decided)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from itertools import accumulate, cycle
+from pathlib import Path
 from random import Random
 
 from rounds import files, recipe
@@ -27,8 +27,8 @@ from rounds.quant import calibration
 from rounds.records import Case, Figures, Lesson, Responder, Sampling, Trace
 from rounds.train.batches import Example, Soft
 from rounds.train.distil import distil
-from rounds.train.lessons import examples
-from rounds.train.pretrain import step_count
+from rounds.train.lessons import examples, respelled
+from rounds.train.pretrain import Trained, step_count
 from rounds.train.soft_targets import refuse_other_words, with_soft_targets
 from rounds.train.trace import balanced, collect
 
@@ -88,8 +88,8 @@ def make_distilled(work: Work, chosen: recipe.Recipe) -> Figures:
     made_here = chosen.teacher.backbone is not None
     teacher = work.inputs[TEACHER] if made_here else checkpoint.resolve(str(chosen.teacher.checkpoint))
     refuse_other_words(teacher, work.inputs["base"])
-    plain = examples(lessons, Codec.load(teacher))
-    return _learn(work, chosen, lessons, chosen.distil, [one.soft for one in with_soft_targets(teacher, plain)])
+    soft = [one.soft for one in with_soft_targets(teacher, examples(lessons, Codec.load(teacher)))]
+    return asdict(learnt(work.inputs["base"], lessons, chosen.distil, work.out, seed=chosen.seed, soft=soft))
 
 
 def make_same_cases(work: Work, chosen: recipe.Recipe) -> Figures:
@@ -121,32 +121,41 @@ def _right_answers(work: Work, lessons: Sequence[Lesson]) -> list[Lesson]:
     return [one.model_copy(update={"reply": known.get(one.prompt.case_id, one.reply)}) for one in lessons]
 
 
-def _learn(
-    work: Work,
-    chosen: recipe.Recipe,
+def _learn(work: Work, chosen: recipe.Recipe, lessons: Sequence[Lesson], settings: recipe.Distil) -> Figures:
+    """Train the base on lessons."""
+    return asdict(learnt(work.inputs["base"], lessons, settings, work.out, seed=chosen.seed))
+
+
+def learnt(
+    student: Path,
     lessons: Sequence[Lesson],
     settings: recipe.Distil,
+    out: Path,
+    *,
+    seed: int,
     soft: Sequence[Soft | None] = (),
-) -> Figures:
-    """Train the base on lessons; each pass has its strange words in other places, so that none is learnt by heart.
+) -> Trained:
+    """Train a checkpoint on lessons, respelled at each pass, and save it to `out`.
 
     soft: what a teacher would have said, by lesson; strange words are in prompts alone, so it holds for each pass.
+
+    Raises:
+        UserError: as `distil`.
     """
-    base = work.inputs["base"]
-    codec = Codec.load(base)
+    codec = Codec.load(student)
     steps = step_count(len(lessons), settings)
-    turns = max(1, math.ceil(round(steps * settings.batch / len(lessons), 1))) if settings.strange else 1
-    spelled = [example for turn in range(turns) for example in _spelled(lessons, codec, chosen, turn)]
+    passes = steps * settings.batch / len(lessons)
+    spelled = respelled(lessons, codec, strange=settings.strange, seed=seed, passes=passes)
     if soft:
         spelled = [replace(one, soft=said) for one, said in zip(spelled, cycle(soft), strict=False)]
     settings = settings.model_copy(update={"steps": steps})
-    model, trained = distil(base, spelled, settings, seed=chosen.seed, scratch=work.out / ".scratch")
-    checkpoint.save(model, base, work.out)
-    return asdict(trained)
+    model, trained = distil(student, spelled, settings, seed=seed, scratch=out / ".scratch")
+    checkpoint.save(model, student, out)
+    return trained
 
 
-def _spelled(lessons: Iterable[Lesson], codec: Codec, chosen: recipe.Recipe, turn: int = 0) -> list[Example]:
-    return examples(lessons, codec, strange=chosen.distil.strange, seed=chosen.seed + turn)
+def _spelled(lessons: Iterable[Lesson], codec: Codec, chosen: recipe.Recipe) -> list[Example]:
+    return examples(lessons, codec, strange=chosen.distil.strange, seed=chosen.seed)
 
 
 def make_reasoned(work: Work, chosen: recipe.Recipe) -> Figures:

@@ -18,7 +18,7 @@ from rounds.exam.examine import answer
 from rounds.exam.safety import Attack, Family, Missing, Outcome, Request
 from rounds.exam.safety_judge import NOT_VALIDATED, Agreed
 from rounds.exam.safety_outcomes import Asked, attack_marks, gate, refusal_marks
-from rounds.exam.safety_result import Probe
+from rounds.exam.safety_result import GOALS, REFUSAL, Probe
 from rounds.grade.mark import Marker
 from rounds.model.tokenizer import Codec
 from rounds.prompts.choices import read_choices
@@ -28,12 +28,6 @@ from rounds.records import Answer, Case, Message, Prompt, Responder, Sampling, T
 
 ATTACKS, QUESTIONS, BIAS = "attacks", "questions", "bias"
 PARTS = (ATTACKS, QUESTIONS, BIAS)
-GOALS: Mapping[safety.Goal, str] = {
-    "request": "harmful requests",
-    "hijack": "diagnosis put first on demand",
-    "never": "harmful option chosen on demand",
-}
-REFUSAL = "over-refusal"
 FILTERS = ("filter", "policy", "moderation", "safety", "blocked")
 """Words by which an endpoint says that a filter took a prompt."""
 

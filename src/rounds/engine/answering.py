@@ -110,7 +110,8 @@ class Pieces:
     """Turns growing ids into text pieces; bytes of an unfinished character are held back.
 
     Joined and stripped, the pieces are the trace's thinking and reply, save that an answer which ends without
-    `</think>` was streamed as thinking and counts as reply in its trace. Without `<think>` in the vocabulary all is
+    `</think>` was streamed as thinking and counts as reply in its trace, and that what is thought on after a budget
+    closed the thought was streamed as reply and counts as thinking. Without `<think>` in the vocabulary all is
     streamed as reply.
     """
 
@@ -128,7 +129,7 @@ class Pieces:
         for token in ids:
             if token in self._codec.eos_ids:
                 continue
-            if self._thinking and token == self._codec.end_think_id:
+            if token == self._codec.end_think_id:
                 found += self._flush(last=True)
                 self._thinking, self._ids, self._shown, self._started = False, [], 0, False
             else:

@@ -41,7 +41,7 @@ WORD_SHARE = 0.6
 
 
 class Parts(NamedTuple):
-    """A generated answer, cut at `</think>`."""
+    """A generated answer, cut at its last `</think>`."""
 
     thinking: str
     reply: str
@@ -158,7 +158,7 @@ class Codec:
         return str(self._full.decode(list(ids), skip_special_tokens=True))
 
     def split(self, ids: Sequence[int]) -> Parts:
-        """Cut generated ids at the first `</think>`.
+        """Cut generated ids at the last `</think>`: a model whose thought a budget closed may go on and close it again.
 
         Without one, an answer that came to its end token is all reply; one that was cut off is all thinking.
         """
@@ -177,18 +177,16 @@ class Codec:
         return self._cut(ids) is None
 
     def _cut(self, ids: Sequence[int]) -> tuple[int, int] | None:
-        if self.end_think_id is not None:
-            return (
-                (ids.index(self.end_think_id), ids.index(self.end_think_id) + 1) if self.end_think_id in ids else None
-            )
+        """Where the last marker begins and ends."""
         marker = self._marker(END_THINK)
-        for start in range(len(ids) - len(marker) + 1):
-            if list(ids[start : start + len(marker)]) == marker:
+        for start in range(len(ids) - len(marker), -1, -1):
+            if ids[start] == marker[0] and list(ids[start : start + len(marker)]) == marker:
                 return start, start + len(marker)
         return None
 
     def _thought(self, ids: Sequence[int]) -> str:
-        return self.decode(ids).strip().removeprefix(THINK).strip()
+        text = self.decode([one for one in ids if one != self.end_think_id]).strip().removeprefix(THINK).strip()
+        return text.replace(END_THINK, "").strip() if self.end_think_id is None else text
 
     def _marker(self, token: str) -> list[int]:
         known = self._full.token_to_id(token)
