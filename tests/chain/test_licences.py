@@ -7,7 +7,18 @@ from pathlib import Path
 import pytest
 
 from rounds import recipe
-from rounds.chain.licences import LLAMA, NOT_STATED, OWN, front_matter, licences
+from rounds.chain.licences import (
+    KNOWN,
+    LLAMA,
+    LLAMA_3,
+    NOT_STATED,
+    OWN,
+    QWEN,
+    QWEN_RESEARCH,
+    TONGYI,
+    front_matter,
+    licences,
+)
 from rounds.files import write_jsonl
 from rounds.records import Case, UserError
 
@@ -31,19 +42,28 @@ def test_models_from_nothing_are_the_projects_own(tmp_path: Path) -> None:
         ("deepseek-ai/DeepSeek-R1-Distill-Llama-70B", "MIT, and Llama 3.3 Community License of its base", LLAMA),
         ("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", "MIT, and Apache-2.0 of its base", ""),
         ("meta-llama/Llama-3.1-8B-Instruct", "Llama 3.1 Community License", LLAMA),
-        ("meta-llama/Meta-Llama-3-8B", "Llama 3 Community License", None),
+        ("meta-llama/Meta-Llama-3-8B", "Llama 3 Community License", LLAMA_3),
         ("Qwen/Qwen2.5-7B-Instruct", "Apache-2.0", ""),
-        ("Qwen/Qwen2.5-72B", "Qwen License Agreement", ""),
-        ("Qwen/Qwen2.5-3B", "Qwen Research License", None),
+        ("Qwen/Qwen2.5-Coder-1.5B", "Apache-2.0", ""),
+        ("Qwen/Qwen2.5-72B", "Qwen License Agreement", QWEN),
+        ("Qwen/Qwen2-72B-Instruct", "Tongyi Qianwen License Agreement", TONGYI),
+        ("Qwen/Qwen2.5-3B", "Qwen Research License", QWEN_RESEARCH),
+        ("Qwen/Qwen2.5-Coder-3B-Instruct", "Qwen Research License", QWEN_RESEARCH),
+        ("Qwen/Qwen2.5-32B", "Apache-2.0", ""),
+        ("Qwen/Qwen3-30B-A3B", "Apache-2.0", ""),
         ("someone/else", NOT_STATED, ""),
     ],
 )
-def test_a_teacher_brings_its_licence(tmp_path: Path, name: str, licence: str, duty: str | None) -> None:
+def test_a_teacher_brings_its_licence(tmp_path: Path, name: str, licence: str, duty: str) -> None:
     teacher = licences(tmp_path, chosen({"checkpoint": "x/y"}, {"endpoint": "http://h/v1", "name": name}))[1]
     assert teacher.part == "teacher"
     assert teacher.licence == licence
-    assert teacher.duty if duty is None else teacher.duty == duty
+    assert teacher.duty == duty
     assert teacher.stated.startswith("nothing" if licence == NOT_STATED else "known by its name")
+
+
+def test_every_licence_has_the_address_of_its_text() -> None:
+    assert all(row[3].startswith("https://") for row in KNOWN)
 
 
 def test_a_model_card_says_more_than_a_name(tmp_path: Path) -> None:

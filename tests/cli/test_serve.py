@@ -59,6 +59,22 @@ def test_serves_until_told_to_stop(checkpoint: Path, sign: signal.Signals) -> No
     assert (out, said) == ("", "")
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--fhir-token", "t"], "give --fhir with --fhir-token"),
+        (["--fhir", "https://h/r4", "--shadow"], "leave out --fhir"),
+        (["--fhir", "http://h/r4"], "unencrypted; use https"),
+        (["--fhir", "https://h/r4", "--fhir-token", "missing"], "missing"),
+    ],
+)
+def test_fhir_servers_that_are_refused(
+    checkpoint: Path, options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", str(checkpoint), "--unproven", "--port", "0", *options]) == 2
+    assert sentence in capsys.readouterr().err
+
+
 def certificate(where: Path) -> tuple[Path, Path]:
     """A self-signed certificate for 127.0.0.1 and its key."""
     from datetime import UTC, datetime, timedelta

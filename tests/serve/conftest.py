@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -206,3 +209,70 @@ def raw_exchange(url: str, data: bytes, seconds: float = 8.0) -> bytes:
 @pytest.fixture
 def exchange() -> Callable[..., bytes]:
     return raw_exchange
+
+
+class Answer:
+    """What a stand-in for a hospital's server answers: a status, headers and bytes; a value becomes JSON."""
+
+    def __init__(self, value: Any, status: int = 200, kind: str = "application/fhir+json", **headers: str) -> None:
+        self.body = value if isinstance(value, bytes) else json.dumps(value).encode()
+        self.status = status
+        self.headers = {"content-type": kind, **{name.replace("_", "-"): text for name, text in headers.items()}}
+        self.after = 0.0
+        """Seconds before it is sent."""
+
+
+class Hospital:
+    """A real HTTP server on this machine; a test puts what lies where."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Answer | Callable[[str], Answer]] = {}
+        """By path with query; a function is given the body of the request."""
+        self.asked: list[tuple[str, str, str]] = []
+        """Method, path with query, and body of every request."""
+        self.heads: list[dict[str, str]] = []
+        hospital = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length") or 0)).decode()
+                hospital.asked.append((self.command, self.path, body))
+                hospital.heads.append({name.lower(): value for name, value in self.headers.items()})
+                found = hospital.answers.get(self.path, Answer({"resourceType": "OperationOutcome"}, 404))
+                found = found if isinstance(found, Answer) else found(body)
+                time.sleep(found.after)
+                try:
+                    self.send_response(found.status)
+                    for name, value in {**found.headers, "content-length": str(len(found.body))}.items():
+                        self.send_header(name, value)
+                    self.end_headers()
+                    self.wfile.write(found.body)
+                except OSError:  # whoever asked has left
+                    pass
+
+            do_GET = do_POST = answer
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def hospital() -> Iterator[Hospital]:
+    started = Hospital()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def answer() -> type[Answer]:
+    return Answer

@@ -17,6 +17,8 @@ import pytest
 from rounds import files
 from rounds.records import Case, Floor, Interval, Step, Verdict
 from rounds.serve.app import Doors
+from rounds.serve.fhir_server import FhirServer
+from rounds.serve.hooks_call import RECORD
 from rounds.serve.keys import Keys, new_key, write_keys
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -248,3 +250,50 @@ def test_a_session_that_ended(browser: Any, make_app: Any, serve: Any, make_scri
         page.get_by_text("Your session has ended").wait_for()
         assert page.locator("#case").input_value() == "a case typed for long"
         page.complaints = [text for text in page.complaints if "401" not in text and "403" not in text]
+
+
+@pytest.mark.parametrize(("width", "scripts"), [(390, False), (390, True)])
+def test_a_patient_is_picked(
+    browser: Any, make_app: Any, serve: Any, make_scripted: Any, hospital: Any, answer: Any, width: int, scripts: bool
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    def faults(page: Any) -> list[str]:
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        found = Axe().run(page).response["violations"] if scripts else []
+        return [f"{one['id']}: {node['html'][:120]}" for one in found for node in one["nodes"]]
+
+    person = {"resourceType": "Patient", "id": "p-1", "gender": "female", "birthDate": "1979-04-05",
+              "name": [{"text": f"Ann Example {ATTACK}"}], "identifier": [{"value": "MRN-77"}]}  # fmt: skip
+    others = [{**person, "id": f"p-{n}", "name": [{"given": ["Anna Maria"], "family": "Sample"}]} for n in range(2, 6)]
+    blood = {
+        "resourceType": "Condition",
+        "subject": {"reference": "Patient/p-1"},
+        "code": {"text": "coughing up blood"},
+    }
+    entries = [{"resource": one} for one in (person, *others)]
+    hospital.answers["/Patient/_search"] = answer({"resourceType": "Bundle", "entry": entries})
+    hospital.answers["/Patient/p-1"] = answer(person)
+    for template in list(RECORD.values())[1:]:
+        resources = [{"resource": blood}] if template.startswith("Condition") else []
+        path = "/" + template.replace("{{context.patientId}}", "p-1")
+        hospital.answers[path] = answer({"resourceType": "Bundle", "entry": resources})
+    app = make_app(make_scripted(THINKING, REPLY), fhir=FhirServer(hospital.url))
+    settings = {"java_script_enabled": scripts, "viewport": {"width": width, "height": 900}}
+    with serve(app) as url, visiting(browser, url, **settings) as page:
+        page.get_by_role("link", name="Patients").click()
+        assert faults(page) == []
+        page.get_by_label("Name, or a number").fill("Example")
+        page.get_by_role("button", name="Find").click()
+        page.get_by_role("heading", name="5 found").wait_for()
+        assert faults(page) == []
+        assert page.url == f"{url}/patients"
+        page.get_by_role("button", name="Open Ann Example").click()
+        page.get_by_text("Record of Ann Example").wait_for()
+        assert faults(page) == []
+        assert page.url == f"{url}/patients/open"
+        assert page.locator("img").count() == 0
+        assert "coughing up blood" in page.locator("#case").input_value()
+        page.get_by_role("button", name="Ask for five diagnoses").click()
+        page.get_by_role("heading", name="Five diagnoses, likeliest first").wait_for()
+        assert page.locator("mark.flag").first.inner_text().startswith("coughing up blood")

@@ -22,25 +22,59 @@ OWN = "Apache-2.0"
 NOT_STATED = "not stated"
 
 LLAMA = (
-    "Give the licence with the model, show 'Built with Llama', and begin the name of a model trained on its outputs "
-    "with 'Llama'."
+    "Give the licence and Meta's Notice line with every copy, show 'Built with Llama', begin the name of a model made "
+    "with it or trained on its outputs with 'Llama', and keep its acceptable use policy."
 )
-LLAMA_OLD = "Its outputs may not be used to improve any other large language model."
+"""Section 1.b of the licences of Llama 3.1, 3.2 and 3.3, which say the same."""
+LLAMA_3 = (
+    "Its outputs may not be used to improve a language model that is not Llama 3 or made from it; show 'Built with "
+    "Meta Llama 3', begin the name of a model made with it with 'Llama 3', give the licence and Meta's Notice line "
+    "with every copy, and keep its acceptable use policy."
+)
+"""Section 1.b.i to v of the licence of Llama 3."""
+LLAMA_2 = (
+    "Its outputs may not be used to improve a language model that is not Llama 2 or made from it; give the licence and "
+    "Meta's Notice line with every copy, and keep its acceptable use policy."
+)
+"""Section 1.b of the licence of Llama 2."""
+QWEN = (
+    "Show 'Built with Qwen' or 'Improved using Qwen' in the documentation of a model made with it or trained on its "
+    "outputs; give the licence and its Notice line with every copy; above 100 million users a month ask for a licence."
+)
+"""Sections 3 to 5 of the Qwen License Agreement of 19 September 2024."""
+TONGYI = (
+    "Its outputs may not be used to improve a language model that is not Qwen or made from it; give the licence and "
+    "its Notice line with every copy; above 100 million users a month ask for a licence."
+)
+"""Sections 3 to 5 of the Tongyi Qianwen License Agreement, under which the 72B model of Qwen 2 came."""
+QWEN_RESEARCH = (
+    "For research and evaluation only: commercial use needs a licence of its own; show 'Built with Qwen' or 'Improved "
+    "using Qwen' in the documentation of a model made with it or trained on its outputs."
+)
+"""Sections 1, 2 and 4 of the Qwen Research License Agreement of 19 September 2024."""
+
+META = "https://github.com/meta-llama/llama-models/blob/main/models"
+R1 = "https://github.com/deepseek-ai/DeepSeek-R1#7-license"
+HUB = "https://huggingface.co/Qwen"
 
 KNOWN: tuple[tuple[str, str, str, str], ...] = (
-    # name, licence, duty, source
-    (r"r1-distill-llama-70b", "MIT, and Llama 3.3 Community License of its base", LLAMA, "https://www.llama.com/llama3_3/license/"),
-    (r"r1-distill-llama-8b", "MIT, and Llama 3.1 Community License of its base", LLAMA, "https://www.llama.com/llama3_1/license/"),
-    (r"r1-distill-qwen", "MIT, and Apache-2.0 of its base", "", "https://github.com/deepseek-ai/DeepSeek-R1"),
-    (r"deepseek-r1", "MIT", "", "https://github.com/deepseek-ai/DeepSeek-R1"),
-    (r"llama-?3\.3", "Llama 3.3 Community License", LLAMA, "https://www.llama.com/llama3_3/license/"),
-    (r"llama-?3\.2", "Llama 3.2 Community License", LLAMA, "https://www.llama.com/llama3_2/license/"),
-    (r"llama-?3\.1", "Llama 3.1 Community License", LLAMA, "https://www.llama.com/llama3_1/license/"),
-    (r"llama-?3(?![.\d])", "Llama 3 Community License", LLAMA_OLD, "https://www.llama.com/llama3/license/"),
-    (r"llama-?2(?![.\d])", "Llama 2 Community License", LLAMA_OLD, "https://ai.meta.com/llama/license/"),
-    (r"qwen2\.5-3b", "Qwen Research License", "Not for commercial use.", "https://huggingface.co/Qwen/Qwen2.5-3B"),
-    (r"qwen2(\.5)?-72b", "Qwen License Agreement", "", "https://huggingface.co/Qwen/Qwen2.5-72B"),
-    (r"qwen(2\.5|3)-", "Apache-2.0", "", "https://huggingface.co/Qwen"),
+    # name, licence, duty, address of its text
+    (r"r1-distill-llama-70b", "MIT, and Llama 3.3 Community License of its base", LLAMA, f"{META}/llama3_3/LICENSE"),
+    (r"r1-distill-llama-8b", "MIT, and Llama 3.1 Community License of its base", LLAMA, f"{META}/llama3_1/LICENSE"),
+    (r"r1-distill-qwen", "MIT, and Apache-2.0 of its base", "", R1),
+    (r"deepseek-r1", "MIT", "", R1),
+    (r"llama-?3\.3", "Llama 3.3 Community License", LLAMA, f"{META}/llama3_3/LICENSE"),
+    (r"llama-?3\.2", "Llama 3.2 Community License", LLAMA, f"{META}/llama3_2/LICENSE"),
+    (r"llama-?3\.1", "Llama 3.1 Community License", LLAMA, f"{META}/llama3_1/LICENSE"),
+    (r"llama-?3(?![.\d])", "Llama 3 Community License", LLAMA_3, "https://github.com/meta-llama/llama3/blob/main/LICENSE"),
+    (r"llama-?2(?![.\d])", "Llama 2 Community License", LLAMA_2, "https://ai.meta.com/llama/license/"),
+    # Also of the Coder and VL models of that size.
+    (r"qwen2\.5-([a-z]+-)?3b", "Qwen Research License", QWEN_RESEARCH, f"{HUB}/Qwen2.5-3B/blob/main/LICENSE"),
+    (r"qwen2\.5-([a-z]+-)?72b", "Qwen License Agreement", QWEN, f"{HUB}/Qwen2.5-72B-Instruct/blob/main/LICENSE"),
+    (r"qwen2-([a-z]+-)?72b", "Tongyi Qianwen License Agreement", TONGYI, f"{HUB}/Qwen2-72B-Instruct/blob/main/LICENSE"),
+    # Every other size: "All our open-source models, except for the 3B and 72B variants".
+    (r"qwen2\.5-([a-z]+-)?\d", "Apache-2.0", "", "https://github.com/QwenLM/Qwen2.5#license-agreement"),
+    (r"qwen3-", "Apache-2.0", "", "https://github.com/QwenLM/Qwen3#license-agreement"),
 )  # fmt: skip
 """By the name of a model, the first that fits."""
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 HELP = "Make, list and remove the keys with which others may ask a server."
 
-SCOPES: tuple[Scope, ...] = ("diagnose", "audit", "admin")
+SCOPES: tuple[Scope, ...] = ("diagnose", "records", "audit", "admin")
 """As `rounds.serve.keys` has them; here so that help needs nothing else."""
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rounds.serve.app import Doors
     from rounds.serve.feedback import Keep
+    from rounds.serve.fhir_server import FhirServer
     from rounds.serve.listen import Tls
     from rounds.serve.operate_drift import Watch
     from rounds.serve.standing import Served
@@ -42,6 +43,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--public-name", action="append", default=[], metavar="HOST", help="name by which clients call; may be repeated"
     )
     parser.add_argument("--cds-issuers", type=Path, metavar="FILE", help="who may send CDS Hooks calls with tokens")
+    parser.add_argument("--fhir", metavar="URL", help="FHIR R4 server from which a clinician may pick a patient")
+    parser.add_argument("--fhir-token", type=Path, metavar="FILE", help="bearer token for that server, alone in a file")
     parser.add_argument("--store", type=Path, metavar="DIR", help="keep consented judgements there, encrypted")
     parser.add_argument("--store-key", type=Path, metavar="FILE", help="key of the store; made when it is not there")
     parser.add_argument("--keep-days", type=int, default=30, help="days a judgement is kept (default %(default)s)")
@@ -72,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     served = find(arguments.place, arguments.unproven, arguments.public_key)
     doors = _doors(arguments, tls is not None)
     keep = _keep(arguments)
+    fhir = _fhir(arguments)
     logs.configure(arguments.log_requests)
     listening = bind(arguments.host, arguments.port, doors.keys is not None and doors.secure)
     try:
@@ -101,6 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
             most_waiting=arguments.waiting,
             at_once=arguments.at_once,
             log_requests=arguments.log_requests,
+            fhir=fhir,
         )
         _say(served, url_of(listening, tls is not None), arguments.json)
         serve_until_stopped(app, listening, tls=tls)
@@ -158,6 +163,19 @@ def _doors(arguments: argparse.Namespace, tls: bool) -> Doors:
     own = frozenset() if arguments.host in ("0.0.0.0", "::") else frozenset({arguments.host})
     issuers = read_issuers(arguments.cds_issuers) if arguments.cds_issuers else None
     return Doors(keys, HOSTS | own | named, secure, issuers)
+
+
+def _fhir(arguments: argparse.Namespace) -> FhirServer | None:
+    from rounds.records import UserError
+    from rounds.serve.fhir_server import FhirServer
+
+    if arguments.fhir is None:
+        if arguments.fhir_token is not None:
+            raise UserError("a token opens one FHIR server; give --fhir with --fhir-token.")
+        return None
+    if arguments.shadow:
+        raise UserError("in shadow mode nobody is shown an answer, and no record is opened; leave out --fhir.")
+    return FhirServer(arguments.fhir, arguments.fhir_token)
 
 
 def _keep(arguments: argparse.Namespace) -> Keep | None:

@@ -3,8 +3,9 @@
 
 Follows https://platform.openai.com/docs/api-reference/chat with the field names DeepSeek and vLLM use for reasoning
 (https://api-docs.deepseek.com/guides/reasoning_model). Every number is bounded, unknown fields are refused by name,
-and no fault repeats what the client sent. A client can neither speak for the model nor think for it: reasoning in a
-message, and a conversation that ends with the assistant, are refused; reasoning inside earlier answers is dropped.
+and no fault repeats what the client sent. A client can neither speak for the model nor think for it: a conversation
+that ends with the assistant is refused, and reasoning beside or inside earlier answers, which clients that keep a
+conversation send back, never reaches the engine.
 A stop string cuts what is shown; the tokens behind it are counted, as they were generated. Left out on purpose: tools,
 log probabilities (the engine feeds on token ids of our own, and a Trace holds text), and a client's own chat template.
 """
@@ -16,7 +17,7 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from rounds.prompts.template import load
 from rounds.records import Delta, Message, Prompt, Record, Sampling, Trace, UserError
@@ -61,26 +62,27 @@ class ChatMessage(Record):
     role: Literal["system", "developer", "user", "assistant"]
     content: Text | Annotated[tuple[TextPart, ...], Field(max_length=16)]
     name: str | None = Field(default=None, max_length=64)
-    reasoning_content: str | None = None
-    reasoning: str | None = None
+    reasoning_content: Text | None = None
+    """Of an earlier answer, as it was given; dropped."""
+    reasoning: Text | None = None
     refusal: None = None
     tool_calls: None = None
     function_call: None = None
     audio: None = None
     annotations: None = None
 
-    @field_validator("reasoning_content", "reasoning")
-    @classmethod
-    def _no_reasoning(cls, value: str | None) -> None:
-        if value is not None:
-            raise ValueError("reasoning is the model's own and cannot be sent; leave it out")
+    @model_validator(mode="after")
+    def _no_reasoning(self) -> "ChatMessage":
+        if self.role != "assistant" and (self.reasoning_content is not None or self.reasoning is not None):
+            raise ValueError("reasoning is the model's own and stands beside an answer only; leave it out")
+        return self
 
     @property
     def text(self) -> str:
         return self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
 
     def turn(self) -> Message:
-        """The turn as the engine gets it: reasoning inside an earlier answer is dropped."""
+        """The turn as the engine gets it: reasoning beside or inside an earlier answer is dropped."""
         if self.role == "assistant":
             answer = THOUGHT.sub("", self.text).rsplit("</think>", 1)[-1].strip()
             return Message(role="assistant", content=answer)

@@ -19,6 +19,7 @@ from rounds.serve.audit import Audit
 from rounds.serve.diagnose import Desk, add_diagnose
 from rounds.serve.faults import add_faults
 from rounds.serve.feedback import Keep
+from rounds.serve.fhir_server import FhirServer
 from rounds.serve.gate import App, Gate
 from rounds.serve.hooks import add_hooks
 from rounds.serve.jwt import Known
@@ -28,6 +29,7 @@ from rounds.serve.metrics import Metrics, Watched, add_metrics
 from rounds.serve.operate import Operation
 from rounds.serve.operate_shadow import Shadow, add_shadow
 from rounds.serve.page import add_pages
+from rounds.serve.patients import add_patients
 from rounds.serve.session import Callers, Sessions
 from rounds.serve.standing import Standing
 from rounds.serve.ward import Ward
@@ -76,6 +78,7 @@ def create_app(
     body_limit: int = BODY_LIMIT,
     body_seconds: float = BODY_SECONDS,
     log_requests: bool = False,
+    fhir: FhirServer | None = None,
 ) -> App:
     """The whole ASGI application over one Responder (a `Streams` one is streamed piece by piece).
 
@@ -83,18 +86,18 @@ def create_app(
     `audit` is closed with the application; `home` is the directory of the run, whose report and passport are shown;
     `keep` puts judgements into the encrypted store; in `shadow` mode answers are compared and never shown; `at_once`
     jobs run side by side, `most_waiting` more may wait; `body_limit` is in bytes, `body_seconds` the time a body may
-    take to arrive.
+    take to arrive; of `fhir` a clinician may pick a patient.
     """
     metrics = Metrics()
     sessions = Sessions(doors.keys, doors.secure) if doors.keys is not None else None
     worker = Worker(responder, most_waiting, at_once)
     ward = Ward(name, worker, standing, template, sampling, audit, sessions, operation, metrics)
-    app = _routes(ward, Desk(ward, home), keep, doors, shadow)
+    app = _routes(ward, Desk(ward, home), keep, doors, shadow, fhir)
     gate = Gate(app, doors.hosts, Callers(doors.keys, sessions), body_limit, body_seconds, doors.secure)
     return Watched(gate, metrics, note_request if log_requests else None)
 
 
-def _routes(ward: Ward, desk: Desk, keep: Keep | None, doors: Doors, shadow: bool) -> FastAPI:
+def _routes(ward: Ward, desk: Desk, keep: Keep | None, doors: Doors, shadow: bool, fhir: FhirServer | None) -> FastAPI:
     from fastapi import FastAPI
 
     behind = Shadow(ward, ward.operation.home, load_knowledge()) if shadow and ward.operation is not None else None
@@ -114,7 +117,9 @@ def _routes(ward: Ward, desk: Desk, keep: Keep | None, doors: Doors, shadow: boo
     else:
         add_api(app, ward)
         add_diagnose(app, desk)
-        add_pages(app, desk, ward.sessions, keep)
+        pages = add_pages(app, desk, ward.sessions, keep, fhir is not None)
+        if fhir is not None:
+            add_patients(app, ward, pages, fhir)
         add_hooks(app, desk, doors.issuers)
     add_faults(app, ward)
     return app

@@ -15,6 +15,7 @@ import hashlib
 import logging
 import queue
 import threading
+import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ from rounds.records import Record
 
 log = logging.getLogger("rounds.serve")
 
-Kind = Literal["request", "result", "refused", "incident"]
+Kind = Literal["request", "result", "refused", "incident", "opened"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 FIRST = "0" * 64
@@ -53,7 +54,7 @@ class Entry(Record):
     door: str = Field(default="", max_length=32)
     """"chat", "diagnose", "page", "hook" ..."""
     prompt: str = Field(default="", max_length=64)
-    """`digest_for` the request id and the prompt."""
+    """`digest_for` the request id and the prompt; of a record that was opened, and the patient."""
     reply: str = Field(default="", max_length=64)
     """`digest_for` the request id, the thoughts and the replies."""
     model: str = Field(default="", max_length=128)
@@ -172,6 +173,16 @@ class Audit:
     async def refused(self, caller: str, door: str, note: str) -> Row:
         """Commit that somebody was turned away. Raises as `request`."""
         return await self._commit(Entry(kind="refused", caller=caller, door=door, note=note))
+
+    async def opened(self, caller: str, door: str, what: str) -> Row:
+        """Commit that somebody looks for a patient, or opens a record, before it is done. Raises as `request`.
+
+        The row holds the digest of `what`, bound to an id of its own as a prompt's is: whoever knows a patient's id can
+        tell the rows that opened it.
+        """
+        request = uuid.uuid4().hex
+        digest = digest_for(request, what)
+        return await self._commit(Entry(kind="opened", request=request, caller=caller, door=door, prompt=digest))
 
     async def incident(self, caller: str, note: str, door: str = "") -> Row:
         """Commit something that happened: in an officer's words or ours, never a case's. Raises as `request`."""

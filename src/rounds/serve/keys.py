@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rounds.serve")
 
-Scope = Literal["diagnose", "audit", "admin"]
+Scope = Literal["diagnose", "records", "audit", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 LOCAL = "local"
@@ -45,10 +45,10 @@ class Caller:
     name: str
     """Name of the key, or "local" for whoever sits at this machine."""
     scopes: frozenset[str]
-    """Of "diagnose", "audit", "admin"."""
+    """Of `SCOPES`."""
 
 
-ANONYMOUS = Caller(LOCAL, frozenset({"diagnose", "audit"}))
+ANONYMOUS = Caller(LOCAL, frozenset({"diagnose", "records", "audit"}))
 """On 127.0.0.1 without keys: the person at the keyboard owns the files anyway."""
 
 

@@ -80,6 +80,9 @@ def configure(requests: bool, stream: TextIO | None = None) -> logging.Logger:
     asyncio_logger.addFilter(_without_repr)
     # It warns of every piece sent to a client that has left: whoever leaves often could fill the disk with it.
     asyncio_logger.setLevel(logging.ERROR)
+    # Its lines hold addresses, and addresses the ids of patients.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("httpcore").setLevel(logging.WARNING)
     server = logging.getLogger("rounds.serve.http")
     server.setLevel(logging.WARNING)
     return server

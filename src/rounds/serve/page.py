@@ -72,11 +72,14 @@ class Wanted:
         return replace(self.shown, opinion=opinion, feedback=tickets.of(opinion))
 
 
-def add_pages(app: "FastAPI", desk: Desk, sessions: Sessions | None = None, keep: Keep | None = None) -> None:
+def add_pages(
+    app: "FastAPI", desk: Desk, sessions: Sessions | None = None, keep: Keep | None = None, finds_patients: bool = False
+) -> Pages:
     """Add every page of the clinician to an application.
 
     `sessions` are signed in to by key; without them whoever the gate knows is let in. `keep` puts judgements with
-    their case into the encrypted store; without it they are only counted.
+    their case into the encrypted store; without it they are only counted. `finds_patients`: every page leads to
+    /patients, which is added elsewhere (`rounds.serve.patients`). Gives the templates.
     """
     tickets = Tickets()
     pages = Pages(
@@ -85,12 +88,14 @@ def add_pages(app: "FastAPI", desk: Desk, sessions: Sessions | None = None, keep
         examined=desk.examined,
         signs_in=sessions is not None,
         keeps_cases=keep is not None,
+        finds_patients=finds_patients,
     )
     add_consult(app, desk, pages, tickets)
     add_stream(app, desk, pages, tickets)
     add_judging(app, desk, pages, tickets, keep)
     add_shelf(app, desk, pages)
     add_signin(app, pages, sessions)
+    return pages
 
 
 def add_consult(app: "FastAPI", desk: Desk, pages: Pages, tickets: Tickets) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fastapi.responses import Response
     from starlette.requests import Request
 
-PLACES = ("/", "/report", "/passport", "/audit")
+PLACES = ("/", "/patients", "/report", "/passport", "/audit")
 """Where a sign-in may lead; anything else leads to the first."""
 CARD = re.compile(r"/cards/[A-Za-z0-9_-]{43}")
 """Or to the answer behind a card (`rounds.serve.hooks_links`)."""

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qs
 
 from rounds.records import UserError
-from rounds.serve.fhir import read_chart
+from rounds.serve.fhir import Chart, read_chart
 from rounds.serve.fhir_json import BadFhir, read_strict
 from rounds.serve.wording import Wording
 
@@ -71,8 +71,13 @@ def case_of(fields: Mapping[str, str], say: Wording) -> Typed:
         raise UserError(f"the record cannot be read: {error}") from error
     if not chart.clinical:
         raise UserError("the record tells nothing but who the patient is; add what is known, or type the case.")
+    return Typed(chart.text, note_of(chart, say))
+
+
+def note_of(chart: Chart, say: Wording) -> str:
+    """What was read of a record, and what was left out."""
     note = say("form.from_fhir", lines=len(chart.lines))
-    if chart.left_out:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in chart.left_out.items())
-        note = f"{note} {say('form.fhir_left_out', reasons=reasons)}"
-    return Typed(chart.text, note)
+    if not chart.left_out:
+        return note
+    reasons = ", ".join(f"{count} {reason}" for reason, count in chart.left_out.items())
+    return f"{note} {say('form.fhir_left_out', reasons=reasons)}"

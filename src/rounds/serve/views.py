@@ -199,8 +199,8 @@ class Pages:
         """A template filled in, in the language the browser asks for."""
         say = say_for(request)
         caller = caller_of(request)
-        here = {"say": say, "caller": caller, "here": request.url.path, **self._bands(say), **self._always}
-        return self._templates.get_template(name).render(**here, **values)
+        here = {"say": say, "caller": caller, "here": request.url.path, "finds_patients": False}
+        return self._templates.get_template(name).render(**here | self._bands(say) | self._always, **values)
 
     def _bands(self, say: Wording) -> dict[str, list[str]]:
         """Which ages were examined and which were not, in words; both empty where too few cases tell one."""
