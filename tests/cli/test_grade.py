@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,48 +89,15 @@ def test_a_filled_sheet_is_read_by_the_next_run_and_kept(files: tuple[Path, Path
     assert list(read_jsonl(other / "grades.jsonl", Grade))[1].level == "human"
 
 
-class Judge(BaseHTTPRequestHandler):
-    """An OpenAI-compatible endpoint that says yes to everything."""
-
-    asked = 0
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        type(self).asked += 1
-        message = {"role": "assistant", "content": "Answer: yes"}
-        body = {
-            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-            "usage": {"completion_tokens": 3, "prompt_tokens": 9},
-        }
-        data = json.dumps(body).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Silent."""
-
-
-@pytest.fixture
-def endpoint() -> Iterator[str]:
-    Judge.asked = 0
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Judge)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def test_a_judge_rules_and_is_not_asked_twice(files: tuple[Path, Path], tmp_path: Path, endpoint: str) -> None:
+def test_a_judge_rules_and_is_not_asked_twice(
+    files: tuple[Path, Path], tmp_path: Path, serve_chat: Callable[..., Any]
+) -> None:
+    judge = serve_chat(lambda _: "Answer: yes")
     out = tmp_path / "out"
     for _ in range(2):
-        assert run(*files, "--out", out, "--judge", endpoint, "--judge-name", "m") == 0
+        assert run(*files, "--out", out, "--judge", judge.url, "--judge-name", "m") == 0
         assert list(read_jsonl(out / "grades.jsonl", Grade))[1].level == "judge"
-        assert Judge.asked == 4
+        assert len(judge.asked) == 4
     assert [r.level for r in read_jsonl(out / "verdicts.jsonl", Ruling)].count("judge") == 1
 
 
