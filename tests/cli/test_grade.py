@@ -14,6 +14,7 @@ import pytest
 from rounds.cli.main import main
 from rounds.files import read_jsonl, write_jsonl
 from rounds.grade.cascade import Ruling
+from rounds.grade.consultations import Marked
 from rounds.records import Case, Grade
 
 
@@ -128,3 +129,33 @@ def test_a_file_of_no_cases_and_a_wrong_answer_file(
     assert "holds no answers" in capsys.readouterr().err
     assert run(files[0], tmp_path / "none.jsonl") == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_records_of_conversations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cases, written, answers = (tmp_path / f"{name}.jsonl" for name in ("cases", "written", "answers"))
+    told = "Patient: My left knee hurts since a fall. I take ibuprofen."
+    write_jsonl(cases, [Case(id="a", vignette=told, diagnosis="", kind="record")])
+    record = {"present_illness": ["Left knee pain after a fall."], "medications": ["Ibuprofen."]}
+    written.write_text(json.dumps({"case_id": "a", "record": record}) + "\n", encoding="utf-8")
+    said = {"present_illness": ["Left knee pain after a fall."], "medications": ["Warfarin."]}
+    answers.write_text(json.dumps({"case_id": "a", "record": said}) + "\n", encoding="utf-8")
+    words = ["grade", "--cases", str(cases), "--records", str(written), "--answers", str(answers)]
+    assert main([*words, "--out", str(tmp_path / "out"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["all"]["f1"], found["all"]["hallucinated"], found["all"]["omitted"]) == (0.5, 1, 1)
+    assert json.loads((tmp_path / "out" / "figures.json").read_text(encoding="utf-8")) == found
+    (grade,) = read_jsonl(tmp_path / "out" / "grades.jsonl", Grade)
+    assert grade.correct is False
+    (marked,) = read_jsonl(tmp_path / "out" / "records.jsonl", Marked)
+    assert (marked.scored.hallucinated, marked.scored.omitted) == (("Warfarin.",), ("Ibuprofen.",))
+    assert main(words) == 0
+    assert "present illness       1     1      1      1.000   1.000  1.000" in capsys.readouterr().out
+    for wrong, sentence in (
+        (["--sheet", "s.csv"], "records are scored by their words; leave out --judge and --sheet."),
+        (["--records", str(tmp_path / "none.jsonl")], "none.jsonl: cannot be read"),
+    ):
+        assert main([*words, *wrong]) == 2
+        assert sentence in capsys.readouterr().err
+    answers.write_text('{"case_id": "a", "record": []}\n', encoding="utf-8")
+    assert main(words) == 2
+    assert "answers.jsonl:1: record is list; write an object of sections." in capsys.readouterr().err

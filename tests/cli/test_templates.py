@@ -129,7 +129,8 @@ def test_the_gate_pairs_three_ways_of_asking(
     assert main(["templates", *words, "--out", str(tmp_path / "gate")]) == 0
     printed = out(capsys)
     assert printed.count("accuracy: gained") == 2
-    assert "differential@2, kind=choice: +100.0 points" in printed
+    assert "differential@2 -> routing on, kind=choice: +100.0 points" in printed
+    assert "routing on: cost: 24 calls, 1.0 a case; 0 prompt and 10 answer tokens a case" in printed
     assert "templates the router chose: choice@1, differential@2" in printed
     report = files.read_json(tmp_path / "gate" / "report.json", Report)
     assert [(v.before, v.only_before, v.only_after) for v in report.verdicts] == [
@@ -141,3 +142,50 @@ def test_the_gate_pairs_three_ways_of_asking(
     assert len(list(files.read_jsonl(tmp_path / "gate" / "on.jsonl", Grade))) == 24
     assert main(["templates", *words, "--out", str(tmp_path / "gate")]) == 2
     assert "exists already; choose a new directory for this gate." in capsys.readouterr().err
+
+
+def test_the_gate_holds_strategies_against_the_template_alone(
+    serve_chat: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("flu", "gout", "asthma", "sepsis")
+    cases = [
+        Case(id=f"c{n}", vignette=f"Which, case {n}?", diagnosis="gout", options=options, right=("B",), kind="choice")
+        for n in range(12)
+    ]
+    files.write_jsonl(tmp_path / "tune.jsonl", cases)
+    # Always the second letter: right as the options stand, and not when their order is mixed.
+    endpoint = serve_chat(lambda _: "Answer: B")
+    words = ["templates", "gate", endpoint.url, str(tmp_path / "tune.jsonl"), "--name", "m", "--margin", "0.1"]
+    more = [
+        "--one",
+        "choice@1",
+        "--strategy",
+        "shuffle",
+        "--strategy",
+        "vote",
+        "--count",
+        "7",
+        "--alpha",
+        "0.05",
+        "--json",
+    ]
+    assert main([*words, *more, "--out", str(tmp_path / "gate")]) == 1
+    found = json.loads(out(capsys))
+    decided = {(v["before"], v["after"]): v for v in found["verdicts"] if v["finding"] is not None}
+    assert decided["choice@1", "shuffle"]["finding"] == "lost"
+    assert decided["choice@1", "vote"]["both"] == 12
+    assert {arm: cost["calls"] for arm, cost in found["costs"].items()} == {
+        "off": 12, "one": 12, "on": 12, "shuffle": 84, "vote": 84,
+    }  # fmt: skip
+    report = files.read_json(tmp_path / "gate" / "report.json", Report)
+    assert any(note.startswith("vote: cost: 84 calls, 7.0 a case") for note in report.notes)
+    for wrong, sentence in (
+        (["--strategy", "few-shot"], "--strategy few-shot needs --teach"),
+        (["--temperature", "9"], "--temperature 9.0: "),
+        (["--own", str(tmp_path)], "the gate takes no --own; set the environment variable ROUNDS_TEMPLATES to"),
+    ):
+        assert main([*words, *wrong, "--out", str(tmp_path / "other")]) == 2
+        assert sentence in capsys.readouterr().err
+    files.write_jsonl(tmp_path / "tune.jsonl", [Case(id="a", vignette="v", diagnosis="gout")])
+    assert main([*words, "--strategy", "shuffle", "--out", str(tmp_path / "other")]) == 2
+    assert "none of 1 cases has options to shuffle; use another strategy." in capsys.readouterr().err

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rounds.grade.mark import Marker
-    from rounds.prompts.strategies import FewShot, Shuffle, Structured, Vote
-    from rounds.records import Case, Responder, Sampling
+    from rounds.prompts.strategies import Strategy
+    from rounds.records import Case, Responder
 
 HELP = "Let a model sit the exam: a checkpoint, or a model behind an OpenAI-compatible endpoint."
 
@@ -63,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rounds import files
     from rounds.engine.choose import is_endpoint, open_named
     from rounds.exam import audits
+    from rounds.exam.asking import sampling_of
     from rounds.exam.examine import Journalled, ask_without_flags, examine, save
     from rounds.exam.figures import model_figures, outside_of
     from rounds.grade.choice import NEVER
@@ -71,7 +72,13 @@ def run(arguments: argparse.Namespace) -> int:
     from rounds.records import UserError
 
     cases = _cases(arguments)
-    sampling = _sampling(arguments)
+    sampling = sampling_of(
+        temperature=arguments.temperature,
+        top_p=arguments.top_p,
+        max_tokens=arguments.max_tokens,
+        samples=arguments.samples,
+        seed=arguments.seed,
+    )
     if arguments.out.exists():
         raise UserError(f"{arguments.out} exists already; choose a new directory for this exam.")
     responder = open_named(arguments.model, arguments.name, arguments.key_env, option="--name", engine=arguments.engine)
@@ -110,30 +117,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _strategy(
     arguments: argparse.Namespace, responder: Responder, cases: Sequence[Case], marker: Marker
-) -> Vote | Shuffle | FewShot | Structured | None:
-    from rounds import files
-    from rounds.prompts.strategies import FewShot, Shuffle, Structured, Vote
-    from rounds.records import Case, UserError
+) -> Strategy | None:
+    from rounds.exam.asking import Asking, around
+    from rounds.records import UserError
 
-    count = arguments.count
     if arguments.strategy is None:
         return None
     if arguments.counterfactual and arguments.strategy in ("vote", "shuffle"):
         raise UserError(f"--counterfactual does not go with --strategy {arguments.strategy}; leave one of them out.")
-    if not 1 <= count <= 64:
-        raise UserError(f"--count {count} is not within 1 to 64; give the answers of a vote or the examples shown.")
-    if arguments.strategy == "vote":
-        return Vote(responder, cases, count, lambda name: marker.names.meaning(name) or name.casefold())
-    if arguments.strategy == "shuffle":
-        return Shuffle(responder, cases, count)
-    if arguments.strategy == "structured":
-        return Structured(responder)
-    if arguments.teach is None:
-        raise UserError("--strategy few-shot needs --teach with the cases to take examples from.")
-    teach = list(files.read_jsonl(arguments.teach, Case))
-    return FewShot(
-        responder, teach, arguments.template, lambda case, trace: marker.mark(case, trace).correct is True, count
-    )
+    how = Asking(arguments.strategy, arguments.count, arguments.template, arguments.teach)
+    return around(responder, cases, marker, how)
 
 
 def _cases(arguments: argparse.Namespace) -> list[Case]:
@@ -142,21 +135,3 @@ def _cases(arguments: argparse.Namespace) -> list[Case]:
 
     cases = list(files.read_jsonl(arguments.cases, Case))
     return cases[: arguments.limit] if arguments.limit is not None else cases
-
-
-def _sampling(arguments: argparse.Namespace) -> Sampling:
-    from pydantic import ValidationError
-
-    from rounds.records import Sampling, UserError
-
-    try:
-        return Sampling(
-            temperature=arguments.temperature,
-            top_p=arguments.top_p,
-            max_tokens=arguments.max_tokens,
-            samples=arguments.samples,
-            seed=arguments.seed,
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"--{str(first['loc'][0]).replace('_', '-')} {first['input']}: {first['msg']}.") from error

@@ -166,6 +166,7 @@ def _whole_lines(journal: Path) -> list[bytes]:
 @contextmanager
 def _appending(journal: Path) -> Iterator[Callable[[Trace], None]]:
     try:
+        journal.parent.mkdir(parents=True, exist_ok=True)
         out = journal.open("a", encoding="utf-8")
     except OSError as error:
         raise files.unwritable(journal, error) from error
