@@ -21,6 +21,7 @@ from rounds.grade.given import Given
 from rounds.prompts.outputs import Consultation
 from rounds.records import Case, UserError
 
+SHARED = Path(__file__).parents[3] / "shared" / "data"
 DIALOGUE = "Patient: My left knee hurts since a fall. No fever. I take ibuprofen 400, and I smoke."
 CASES = [Case(id=name, vignette=DIALOGUE, diagnosis="", kind="record", specialty="surgery") for name in "abc"]
 GOLD = {"present_illness": ("Left knee pain after a fall.",), "medications": ("Ibuprofen 400 mg.",)}
@@ -111,3 +112,16 @@ def test_faults_of_the_records_are_one_sentence(tmp_path: Path, rows: list[objec
 def test_two_files_without_a_case_in_common() -> None:
     with pytest.raises(UserError, match=r"^none of 1 cases has a record of reference; give both files the same case"):
         grade_records([CASES[0].model_copy(update={"id": "q"})], WRITTEN, [])
+
+
+@pytest.mark.shared
+def test_real_notes_against_themselves() -> None:
+    path = SHARED / "21_aci_bench" / "valid.json"
+    if not path.is_file():
+        pytest.skip(f"{path} is not there")
+    visits = json.loads(path.read_text(encoding="utf-8"))["data"]
+    cases = [Case(id=f"v{n}", vignette=visit["src"], diagnosis="") for n, visit in enumerate(visits)]
+    written = {f"v{n}": Written(case_id=f"v{n}", note=visit["tgt"]) for n, visit in enumerate(visits)}
+    found = figures(grade_records(cases, written, [given(f"v{n}", visit["tgt"]) for n, visit in enumerate(visits)]))
+    assert (found["all"]["f1"], found["all"]["hallucinated"], found["records"]) == (1.0, 0, len(visits))
+    assert "assessment" in found["sections"]

@@ -83,9 +83,7 @@ def read_written(path: Path) -> dict[str, Written]:
         if one.case_id in found:
             raise UserError(f"{where} stands there twice; keep one.")
         if bool(one.record) == bool(one.note):
-            raise UserError(
-                f"{where} needs 'record' with entries by section or 'note' with headings; give one."
-            )
+            raise UserError(f"{where} needs 'record' with entries by section or 'note' with headings; give one.")
         unknown = [name for name in one.record if _section(name) is None]
         if unknown:
             raise UserError(f"{where} has a section '{unknown[0]}'; use {', '.join(SECTIONS)}.")

@@ -95,9 +95,7 @@ def _plain(row: Mapping[str, Any], where: str, kinds: set[type]) -> Given:
         return Given(str(name), sample, None, value)
     if fields[0] == "record":
         if not isinstance(value, dict):
-            raise UserError(
-                f"{where}: record is {type(value).__name__}; write an object of sections."
-            )
+            raise UserError(f"{where}: record is {type(value).__name__}; write an object of sections.")
         return Given(str(name), sample, None, json.dumps(value))
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise UserError(f"{where}: {fields[0]} must be a list of texts; {SHAPE}.")
