@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import httpx
+from pydantic import Field
 
 from rounds import progress
 from rounds.chain import bench_model, rates
@@ -32,7 +33,7 @@ from rounds.chain.plan import PROCESS, gigabytes
 from rounds.chain.shape import Shape
 from rounds.chain.stage import cores, versions
 from rounds.engine.cache import free_memory
-from rounds.engine.export import EXPORTED
+from rounds.engine.export import CACHE, EXPORTED
 from rounds.records import Record, UserError
 
 R = TypeVar("R", bound=Record)
@@ -66,7 +67,7 @@ class Settings(Record):
     shape: str
     engines: tuple[str, ...] = ()
     """Empty is every one that is installed and runs the structure."""
-    endpoints: dict[str, str] = {}
+    endpoints: dict[str, str] = Field(default_factory=dict)
     """URL by the name it has in the table."""
     prompts: tuple[int, ...] = (128, 2048)
     streams: tuple[int, ...] = (1, 2, 4, 8, 16)
@@ -97,7 +98,7 @@ def bench(given: Settings, place: Path | None) -> Bench:
         home.mkdir(parents=True, exist_ok=True)
         _enough(given, made, names, home)
         models = {name: _served(given, url, name) for name, url in given.endpoints.items()}
-        sizes, making = _make(stack, made, names, home, threads)
+        sizes, making = _make(made, names, home, threads)
         total = given.repeats * len(given.prompts) * len(given.streams) * (len(names) + len(models))
         bar = stack.enter_context(progress.bar(f"rounds bench {given.shape}", total))
         engines: dict[str, EngineFigures] = {}
@@ -268,44 +269,54 @@ def _worker(job: Job, threads: int) -> Iterator[_Worker]:
             process.communicate()
 
 
-def _make(
-    stack: ExitStack, shape: Shape, names: list[str], home: Path, threads: int
-) -> tuple[Mapping[str, tuple[int, int]], int | None]:
-    """The models; bytes by kind, and the peak memory of the process that made them."""
+def _make(shape: Shape, names: list[str], home: Path, threads: int) -> tuple[Mapping[str, tuple[int, int]], int | None]:
+    """The models; bytes by kind, and the peak memory of the process that made them. Endpoints need only words."""
+    if not names:
+        bench_model.words(shape.vocabulary, home / CHECKPOINT)
+        return {}, None
     kinds = {ENGINES[name].files for name in names}
     if not bench_model.is_made(home / CHECKPOINT, shape):
         for old in (home / CHECKPOINT, home / PACKED):
             shutil.rmtree(old, ignore_errors=True)
     job = Job(
         kind="make",
-        engine="the model" if names else "the tokenizer",
+        engine="the model",
         directory=str(home / CHECKPOINT),
         shape=json.dumps(dataclasses.asdict(shape)),
         packed=str(home / PACKED) if PACKED in kinds else "",
         export=bool(kinds & {EXPORT, PACKED}),
-        weights=bool(names),
         words=str(home / CHECKPOINT),
     )
-    with progress.bar("making the model of random weights", None):
-        with _worker(job, threads) as worker:
-            ready = worker.hear(Ready)
+    with progress.bar("making the model of random weights", None), _worker(job, threads) as worker:
+        ready = worker.hear(Ready)
     return ready.sizes, ready.peak_bytes
 
 
 def _job(given: Settings, name: str, models: Mapping[str, str], home: Path, threads: int) -> Job:
-    common = {"engine": name, "words": str(home / CHECKPOINT), "threads": threads, "streams": max(given.streams)}
+    words, streams = str(home / CHECKPOINT), max(given.streams)
     if name in models:
-        told = {"url": given.endpoints[name], "model": models[name], "key_env": given.key_env}
-        told |= {"timeout_s": given.timeout_s, "ignore_eos": given.ignore_eos}
-        return Job.model_validate({"kind": "remote", **common, **told})
+        return Job(
+            kind="remote",
+            engine=name,
+            words=words,
+            streams=streams,
+            url=given.endpoints[name],
+            model=models[name],
+            key_env=given.key_env,
+            ignore_eos=given.ignore_eos,
+            timeout_s=given.timeout_s,
+        )
     engine = ENGINES[name]
-    folders = {
-        CHECKPOINT: home / CHECKPOINT,
-        EXPORT: home / CHECKPOINT / ".openvino",
-        PACKED: home / PACKED,
-    }
-    told = {"kind": engine.kind, "directory": str(folders[engine.files]), "dynamic": engine.dynamic}
-    return Job.model_validate({**common, **told})
+    folders = {CHECKPOINT: home / CHECKPOINT, EXPORT: home / CHECKPOINT / CACHE, PACKED: home / PACKED}
+    return Job(
+        kind=engine.kind,
+        engine=name,
+        directory=str(folders[engine.files]),
+        words=words,
+        threads=threads,
+        streams=streams,
+        dynamic=engine.dynamic,
+    )
 
 
 def _rows(

@@ -23,12 +23,11 @@ PRESETS = {
     "8b": KNOWN["deepseek-ai/DeepSeek-R1-Distill-Llama-8B"],
 }
 """Shapes by name; every other is read from a recipe or a config.json."""
-WORDS = (
-    "the of to in is that for it was on are as at be this have from by not but what all were when we there can an your "
-    "which their said if do will each about how up out them then she many some so these would other into has more her "
-    "two like him see time could no make than first been its who now people my made over did down only way find use may "
-    "water long little very after words called just where most know get through back much before go good new write"
-).split()
+COMMON = """the of to in is that for it was on are as at be this have from by not but what all were when we there can an
+your which their said if do will each about how up out them then she many some so these would other into has more her
+two like him see time could no make than first been its who now people my made over did down only way find use may
+water long little very after words called just where most know get through back much before go good new write"""
+WORDS = tuple(COMMON.split())
 """Common words: a token each here and in nearly every tokenizer."""
 INT4 = recipe.Quantize(bits=4, group=128, gptq=False, ladder=False)
 """Data-free: the calibration of GPTQ changes values, not sizes."""

@@ -123,7 +123,9 @@ def _cell(here: Sequence[Row], name: str, engine: EngineFigures, speed: float, a
     decode = _spread([row.told.decode_tokens_s for row in own if row.told.decode_tokens_s is not None])
     total, first_token = _spread([_total(row) for row in own]), _spread([row.told.first_token_s for row in own])
     total_ratio = ratio(_total)
-    assert total is not None and first_token is not None and total_ratio is not None, "a cell has a row"
+    assert total is not None, "a cell has a row"
+    assert first_token is not None, "a cell has a row"
+    assert total_ratio is not None, "the engine of the ratios is measured in every cell"
     kept = engine.kv_bytes_a_token
     limit = None
     if engine.read_bytes is not None and kept is not None:
@@ -188,8 +190,9 @@ def markdown(found: Bench) -> str:
     told = [
         f"# rounds bench {found.shape}",
         "",
-        f"{found.structure}, {found.weights:,} random weights; {found.machine}, {found.threads} threads; {found.date}; "
-        f"{found.new_tokens} new tokens, greedy; median of {found.repeats} repeats (smallest-largest), engines in turn.",
+        f"{found.structure}, {found.weights:,} random weights; {found.machine}, {found.threads} threads; "
+        f"{found.date}; {found.new_tokens} new tokens, greedy; median of {found.repeats} repeats (smallest-largest), "
+        "engines in turn.",
         f"Memory read in the same run: {statistics.median(speeds):.1f} GB/s ({min(speeds):.1f}-{max(speeds):.1f}). "
         f"x is against {found.against}, in the same repeat. Energy: {_energy(found)}.",
         "",

@@ -18,7 +18,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from rounds import files
 from rounds.chain.shape import Shape
 from rounds.model.tokenizer import Codec
 from rounds.quant.inventory import inventory, total
@@ -41,8 +40,6 @@ class Job(Record):
     """For `make`: JSON of the sizes."""
     packed: str = ""
     """For `make`: folder of the 4-bit export; empty is none."""
-    weights: bool = True
-    """For `make`: False writes a tokenizer alone, enough for endpoints."""
     export: bool = False
     """For `make`: also the 16-bit export."""
     words: str
@@ -129,15 +126,11 @@ def main() -> None:
 
 def _make(job: Job) -> dict[str, tuple[int, int]]:
     """The checkpoint and the exports the engines need, each once; their sizes."""
-    from rounds.chain.bench_model import INT4, make, words
+    from rounds.chain.bench_model import INT4, make
     from rounds.engine.export import exported
     from rounds.quant.openvino import quantize
 
     directory, shape = Path(job.directory), Shape(**json.loads(job.shape))
-    if not job.weights:
-        with files.making(directory) as partial:
-            words(shape.vocabulary, partial)
-        return {}
     if not (directory / "config.json").is_file():
         make(shape, directory)
     found = {CHECKPOINT: directory}

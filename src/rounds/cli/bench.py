@@ -80,7 +80,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     if arguments.new < 2:
         raise UserError(f"--new {arguments.new} is below 2; the first token of an answer is not decoding.")
     if arguments.threads < 0 or arguments.timeout <= 0:
-        raise UserError("--threads and --timeout must not be negative; leave them out for what the machine has.")
+        raise UserError("--threads and --timeout must be above 0; leave them out for what the machine has.")
     return Settings(
         shape=arguments.shape,
         engines=tuple(arguments.engine),
