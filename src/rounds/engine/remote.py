@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,8 +52,10 @@ class Remote:
         timeout_s: float = 600.0,
         retries: int = 5,
         opened: bool = False,
+        extra: Mapping[str, object] | None = None,
     ) -> None:
         """`endpoint` ends in /v1. `opened`: the server's template opens `<think>`, so that answers lack the tag.
+        `extra`: fields of a request beyond the standard that this server knows.
 
         Raises:
             UserError: the endpoint is no http(s) URL.
@@ -68,6 +70,7 @@ class Remote:
         self._timeout = timeout_s
         self._retries = retries
         self._opened = opened
+        self._extra = dict(extra or {})
 
     def respond(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Trace]:
         """Yield `sampling.samples` traces for each prompt, in the order of the prompts.
@@ -142,7 +145,7 @@ class Remote:
         if sampling.json_schema:
             schema = {"name": "answer", "strict": True, "schema": json.loads(sampling.json_schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        return body
+        return body | self._extra
 
     def _ask(self, client: httpx.Client, prompt: Prompt, sample: int, sampling: Sampling) -> Trace:
         started = time.perf_counter()
