@@ -63,7 +63,8 @@ def test_the_run_leaves_a_report_a_page_and_a_passport(toy: Any, report: Report,
     assert passport.exam_opened == report.exam_opened == 1
     assert verify(toy.run).whole
     assert report.margin == 0.1
-    assert set(report.models) == {name for pair in (*GATES, *CONTROLS) for name in pair}
+    assert set(report.models) == {"teacher", *(name for pair in (*GATES, *CONTROLS) for name in pair)}
+    assert not any("teacher" in (verdict.before, verdict.after) for verdict in report.verdicts)
 
 
 def test_the_teacher_taught_enough(toy: Any) -> None:
