@@ -46,9 +46,10 @@ def write_page(run: Path, page: Path) -> Report:
 
 
 def _answers(directory: Path, report: Report) -> dict[str, list[tuple[Trace | None, Grade]]]:
-    """Grades with their traces of every model a verdict names; a model without grades is left out."""
+    """Grades with their traces of every model that sat the exam; a model without grades is left out."""
     found: dict[str, list[tuple[Trace | None, Grade]]] = {}
-    for model in dict.fromkeys(name for verdict in report.verdicts for name in (verdict.before, verdict.after)):
+    judged = (name for verdict in report.verdicts for name in (verdict.before, verdict.after))
+    for model in dict.fromkeys((*report.models, *judged)):
         grades, traces = (directory / "grades" / model / name for name in ("grades.jsonl", "traces.jsonl"))
         if not grades.is_file():
             continue
