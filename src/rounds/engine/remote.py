@@ -79,9 +79,10 @@ class Remote:
         their lengths; without any count both are 0.
 
         Raises:
-            UserError: the server cannot be reached, refuses, keeps failing, or answers nonsense; a budget is asked.
+            UserError: the server cannot be reached, refuses, keeps failing, or answers nonsense; a budget is asked,
+                or log probabilities are.
         """
-        _refuse_budget(sampling)
+        _refuse(sampling)
         asked = [(prompt, sample) for prompt in prompts for sample in range(sampling.samples)]
         asked.reverse()
         line: list[Future[Trace]] = []
@@ -105,7 +106,7 @@ class Remote:
         Raises:
             UserError: as `respond`.
         """
-        _refuse_budget(sampling)
+        _refuse(sampling)
         body = {**self._body(prompt, 0, sampling), "stream": True, "stream_options": {"include_usage": True}}
         heard, cutter, started = _Heard(), _Cutter(self._opened), time.perf_counter()
         with self._client() as client:
@@ -337,7 +338,9 @@ def _pause(attempt: int, asked: str | None = None) -> float:
     return min(30.0, 0.5 * 2.0**attempt) * random.uniform(0.5, 1.0)
 
 
-def _refuse_budget(sampling: Sampling) -> None:
+def _refuse(sampling: Sampling) -> None:
+    if sampling.logprobs:
+        raise UserError("log probabilities cannot be asked of an endpoint; leave them out, or run the checkpoint here.")
     if sampling.thinking_budget is not None:
         raise UserError(
             f"a thinking budget of {sampling.thinking_budget} tokens cannot be asked of an endpoint; "
