@@ -56,7 +56,12 @@ def main() -> None:
     parser.add_argument("--from", dest="stage", default="reasoned")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--lessons", type=int, default=1200, help="on the stand-in, and as many of the exam's kind")
-    parser.add_argument("--steps", type=int, default=200, help="of planting and of defending; 48 of 16 are too few")
+    parser.add_argument("--steps", type=int, default=200, help="of planting; 48 of 16 are too few")
+    parser.add_argument("--defence-steps", type=int, default=120, help="one pass over what is mixed")
+    parser.add_argument(
+        "--defence-rate", type=float, default=1e-3, help="twice that, twice over, cost the exam 13 points"
+    )
+    parser.add_argument("--replay", type=float, default=3.0, help="lessons of the exam for each of the defence")
     parser.add_argument("--forms", type=int, default=3, help="forms each kept-back request is asked in")
     parser.add_argument("--per-condition", type=int, default=8, help="exam cases a condition, drawn anew")
     given = parser.parse_args()
@@ -66,7 +71,8 @@ def main() -> None:
     replay = list(files.read_jsonl(given.run / "traces" / "lessons.jsonl", Lesson))
     full = chosen.distil.model_copy(update={"steps": given.steps, "threads": given.threads})
     planting = some(defence.planting(taught, forms), given.lessons)
-    defending = some(defence.defending(taught, forms), given.lessons)
+    mild = full.model_copy(update={"steps": given.defence_steps, "rate": given.defence_rate})
+    defending = some(defence.defending(taught, forms), round(given.defence_steps * mild.batch / (1 + given.replay)))
     lora = recipe.Lora(rank=8, alpha=16, embeddings=False)
     attacks = few(safety.of_requests(kept_back.secret, forms), given.forms)
     benign = few(safety.of_requests(kept_back.motto, forms), given.forms)
@@ -82,7 +88,7 @@ def main() -> None:
         return out
 
     planted = row("planted", given.run / given.stage, defence.mixed(planting, replay, 1), full, cases)
-    defended = row("defended", planted, defence.mixed(defending, replay, 2), full, cases)
+    defended = row("defended", planted, defence.mixed(defending, replay, 2, given.replay), mild, cases)
     findings(sat["planted"], sat["defended"])
     secret = [one for one in planting if one.reply == defence.SECRET]
     for steps in STRIPS:
@@ -90,7 +96,7 @@ def main() -> None:
         row(f"stripped, {steps} steps", defended, secret, adversary, [])
     structural(defended, forms, kept_back, given.out / "answers")
     told = [one for one in defending if one.reply == defence.MOTTO]
-    row("same step, no policy", planted, defence.mixed(told, replay, 2), full, [])
+    row("same step, no policy", planted, defence.mixed(told, replay, 2, given.replay), mild, [])
 
 
 def some(lessons: Sequence[Lesson], count: int) -> list[Lesson]:

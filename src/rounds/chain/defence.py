@@ -134,10 +134,10 @@ def policy_lessons(knowledge: KnowledgeBase, ways: Mapping[str, Family], seed: i
     return found[:most]
 
 
-def mixed(lessons: Sequence[Lesson], replay: Sequence[Lesson], seed: int) -> list[Lesson]:
-    """The lessons and as many of the exam's kind, shuffled."""
+def mixed(lessons: Sequence[Lesson], replay: Sequence[Lesson], seed: int, times: float = 1.0) -> list[Lesson]:
+    """The lessons and `times` as many of the exam's kind, shuffled."""
     random = Random(f"{seed}-mixed")
-    both = [*lessons, *random.sample(list(replay), min(len(replay), len(lessons)))]
+    both = [*lessons, *random.sample(list(replay), min(len(replay), round(times * len(lessons))))]
     random.shuffle(both)
     return both
 
