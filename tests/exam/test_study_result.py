@@ -129,7 +129,9 @@ def test_kinds_of_question_that_were_routed_are_shown_apart() -> None:
            for name in "abc"}  # fmt: skip
 
     def groups(**change: object) -> list[str]:
-        found = judge(a_study(model=models, cases={"file": "cases.jsonl"}, **change), sat, cases, machine={}, digests={})
+        found = judge(
+            a_study(model=models, cases={"file": "cases.jsonl"}, **change), sat, cases, machine={}, digests={}
+        )
         return [cell.group for cell in found.report.cells]
 
     assert groups(template="auto") == ["kind=choice", "kind=evidence"] == groups(template="auto", by=("kind",))
