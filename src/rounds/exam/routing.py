@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from rounds.exam.asking import Asking, around
 from rounds.exam.compare import Comparison, compare_family
-from rounds.exam.examine import Examined, examine
+from rounds.exam.examine import examine
 from rounds.exam.marks import from_grades
 from rounds.grade.mark import Marker
 from rounds.prompts.router import PLAIN
@@ -56,21 +56,17 @@ def gate(
     # What cannot be asked is said before hours of asking.
     wrapped = [(how.strategy, around(responder, cases, marker, how), drawn) for how, drawn in strategies]
     arms = {"off": newest(PLAIN), "one": one, "on": AUTO}
-    kinds = {case.id: case.kind for case in cases}
     grades: dict[str, list[Grade]] = {}
     costs: dict[str, Cost] = {}
 
-    def keep(arm: str, done: Examined) -> None:
-        grades[arm] = [g.model_copy(update={"groups": g.groups | {"kind": kinds[g.case_id]}}) for g in done.grades]
-
     for arm, template in arms.items():
         done = examine(cases, responder, template=template, sampling=sampling, marker=marker)
-        keep(arm, done)
+        grades[arm] = done.grades
         costs[arm] = Cost(cases=len(cases))
         costs[arm].add(done.traces)
     chosen = {trace.prompt.case_id: trace.prompt.template for trace in done.traces}
     for name, strategy, drawn in wrapped:
-        keep(name, examine(cases, strategy, template=one, sampling=drawn, marker=marker))
+        grades[name] = examine(cases, strategy, template=one, sampling=drawn, marker=marker).grades
         costs[name] = strategy.cost
     marks = {arm: from_grades(given) for arm, given in grades.items()}
     pairs = [
