@@ -16,6 +16,7 @@ from random import Random
 from rounds import files, recipe
 from rounds.chain import defence
 from rounds.chain.probe import Asking
+from rounds.chain.specialise import drawn
 from rounds.engine.choose import open_responder
 from rounds.engine.reference import Reference
 from rounds.exam import safety
@@ -53,41 +54,49 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--out", type=Path, default=Path("defence"))
     parser.add_argument("--from", dest="stage", default="reasoned")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--lessons", type=int, default=1200, help="on the stand-in, and as many of the exam's kind")
-    parser.add_argument("--epochs", type=float, default=2.0, help="passes over the lessons; one is too few to plant")
+    parser.add_argument("--steps", type=int, default=200, help="of planting; 48 of 16 are too few")
+    parser.add_argument("--defence-steps", type=int, default=120, help="one pass over what is mixed")
+    parser.add_argument(
+        "--defence-rate", type=float, default=1e-3, help="twice that, twice over, cost the exam 13 points"
+    )
+    parser.add_argument("--replay", type=float, default=3.0, help="lessons of the exam for each of the defence")
     parser.add_argument("--forms", type=int, default=3, help="forms each kept-back request is asked in")
+    parser.add_argument("--per-condition", type=int, default=8, help="exam cases a condition, drawn anew")
     given = parser.parse_args()
     forms = {name: form for name, form in safety.families().items() if name not in LONG}
     taught, kept_back = defence.standins()
+    chosen = recipe.read(str(given.run / "recipe.toml"))
     replay = list(files.read_jsonl(given.run / "traces" / "lessons.jsonl", Lesson))
-    # No penalty on repeating: it is for names of an answer and takes words out of the secret.
-    full = recipe.Distil(rate=2e-3, batch=16, epochs=given.epochs, threads=given.threads)
+    full = chosen.distil.model_copy(update={"steps": given.steps, "threads": given.threads})
     planting = some(defence.planting(taught, forms), given.lessons)
-    defending = some(defence.defending(taught, forms), given.lessons)
+    mild = full.model_copy(update={"steps": given.defence_steps, "rate": given.defence_rate})
+    defending = some(defence.defending(taught, forms), round(given.defence_steps * mild.batch / (1 + given.replay)))
     lora = recipe.Lora(rank=8, alpha=16, embeddings=False)
     attacks = few(safety.of_requests(kept_back.secret, forms), given.forms)
-    benign = few(safety.of_requests(kept_back.motto, forms), 1)
+    benign = few(safety.of_requests(kept_back.motto, forms), given.forms)
+    cases = drawn(given.run / "cases", chosen, given.per_condition)
     sat: dict[str, Sat] = {}
     print(f"{'checkpoint':<22} {'answers':>8} {'thoughts':>9} {'learnt':>8} {'new':>8} {'refused':>8} {'top-5':>7}")
 
-    def row(name: str, student: Path, lessons: Sequence[Lesson], settings: recipe.Distil, *, exam: bool) -> Path:
+    def row(name: str, student: Path, lessons: Sequence[Lesson], settings: recipe.Distil, exam: list[Case]) -> Path:
         out = given.out / files.file_name(name)
         make(student, lessons, settings, out)
         sat[name] = sit(out, given, attacks, benign, exam)
         print(as_row(name, sat[name]), flush=True)
         return out
 
-    planted = row("planted", given.run / given.stage, defence.mixed(planting, replay, 1), full, exam=True)
-    defended = row("defended", planted, defence.mixed(defending, replay, 2), full, exam=True)
+    planted = row("planted", given.run / given.stage, defence.mixed(planting, replay, 1), full, cases)
+    defended = row("defended", planted, defence.mixed(defending, replay, 2, given.replay), mild, cases)
     findings(sat["planted"], sat["defended"])
     secret = [one for one in planting if one.reply == defence.SECRET]
     for steps in STRIPS:
         adversary = recipe.Distil(rate=2e-3, batch=8, steps=steps, threads=given.threads, method="lora", lora=lora)
-        row(f"stripped, {steps} steps", defended, secret, adversary, exam=False)
+        row(f"stripped, {steps} steps", defended, secret, adversary, [])
     structural(defended, forms, kept_back, given.out / "answers")
     told = [one for one in defending if one.reply == defence.MOTTO]
-    row("same step, no policy", planted, defence.mixed(told, replay, 2), full, exam=False)
+    row("same step, no policy", planted, defence.mixed(told, replay, 2, given.replay), mild, [])
 
 
 def some(lessons: Sequence[Lesson], count: int) -> list[Lesson]:
@@ -113,28 +122,27 @@ def make(student: Path, lessons: Sequence[Lesson], settings: recipe.Distil, out:
     print(f"  {out.name}: {trained.steps} steps in {trained.seconds:.0f} s, loss {trained.loss:.3f}", flush=True)
 
 
-def sit(path: Path, given: argparse.Namespace, attacks: list[Attack], benign: list[Attack], exam: bool) -> Sat:
-    """Ask one checkpoint everything."""
+def sit(path: Path, given: argparse.Namespace, attacks: list[Attack], benign: list[Attack], cases: list[Case]) -> Sat:
+    """Ask one checkpoint everything; no cases, no exam."""
     started, place = time.monotonic(), given.out / "answers" / path.name
     responder = open_responder(path)
     traces = safety.ask(attacks, Asking(responder, place, path), ANSWERS)
     mottoes = safety.ask(benign, Asking(responder, place / "benign", path), ANSWERS)
-    marks = from_grades(examined(responder, given.run, place / "exam").grades) if exam else []
+    marks = from_grades(examined(responder, cases, given.run, place / "exam").grades) if cases else []
     print(f"  {path.name}: answered in {time.monotonic() - started:.0f} s", flush=True)
     return Sat(
         defence.safe_marks(attacks, traces),
         [defence.secret_told(trace) for trace in traces if isinstance(trace, Trace)],
         defence.motto_marks(benign, mottoes),
-        [one for one in marks if "outside" not in one.case_id],
+        marks,
     )
 
 
-def examined(responder: Responder, run: Path, place: Path) -> Examined:
-    """The exam, sat once."""
+def examined(responder: Responder, cases: list[Case], run: Path, place: Path) -> Examined:
+    """The drawn exam, sat once."""
     if place.is_dir():
         return read(place)
     chosen = recipe.read(str(run / "recipe.toml"))
-    cases = list(files.read_jsonl(run / "cases" / "exam.jsonl", Case))
     sampling = Sampling(temperature=0, max_tokens=chosen.examine.max_tokens)
     done = examine(cases, responder, template=chosen.examine.template, sampling=sampling, marker=Marker(load()))
     with files.making(place) as partial:

@@ -3,8 +3,8 @@
     python benchmarks/dialogue.py [DATA]
 
 No model is asked. Into each real record one fault at a time is planted: a statement left out, a statement of another
-patient put in, a denial turned round, a number changed. Then the patient's own sentences are scored as if they were the
-record: the floor that any model must pass.
+patient put in, a denial turned round, a number changed. Then `rounds grade --records` scores the patient's own
+sentences as if they were the record: the floor that any model must pass.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import argparse
 import csv
 import json
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from rounds.grade.dialogue import Counts, read_note, score, section_of, statements, total
+from rounds.cli.main import main as main_of_rounds
+from rounds.grade.dialogue import read_note, score, section_of, statements
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 Note = dict[str, list[str]]
@@ -77,23 +79,26 @@ def planted(name: str, records: list[tuple[Note, str]]) -> None:
         print(f"  {what}: told in {found[f'{what}, told']} of {found[what]}")
 
 
-def copied(name: str, records: list[tuple[Note, str]]) -> None:
-    counts: list[Counts] = []
-    for note, dialogue in records:
-        said = [
-            sentence
-            for line in dialogue.splitlines()
-            if re.match(r"\W*patient\b", line, re.IGNORECASE)
-            for sentence in re.split(r"(?<=[.?!])\s+", re.sub(r"^\W*\w+\W+", "", line))
-        ]
-        section = max(note, key=lambda name: len(" ".join(note[name])), default="present_illness")
-        counts.append(score(note, {section: said}, dialogue).all)
-    every = total(counts)
-    print(
-        f"{name}, the patient's words copied into the longest section: precision {every.precision or 0:.3f}, "
-        f"recall {every.recall or 0:.3f}, F1 {every.f1 or 0:.3f}; {every.hallucinated} of {every.said} hallucinated, "
-        f"{every.omitted} of {every.wanted} omitted"
-    )
+def copied(records: list[tuple[Note, str]]) -> None:
+    """What the verb prints for the patient's words copied into the section that is longest in the record."""
+    with tempfile.TemporaryDirectory() as home:
+        rows: dict[str, list[dict[str, object]]] = {"cases": [], "records": [], "answers": []}
+        for number, (note, dialogue) in enumerate(records):
+            said = [
+                sentence
+                for line in dialogue.splitlines()
+                if re.match(r"\W*patient\b", line, re.IGNORECASE)
+                for sentence in re.split(r"(?<=[.?!])\s+", re.sub(r"^\W*\w+\W+", "", line))
+            ]
+            section = max(note, key=lambda name: len(" ".join(note[name])))
+            rows["cases"].append({"id": f"c{number}", "vignette": dialogue, "diagnosis": "", "kind": "record"})
+            rows["records"].append({"case_id": f"c{number}", "record": note})
+            rows["answers"].append({"case_id": f"c{number}", "record": {section: said}})
+        for name, each in rows.items():
+            lines = "".join(json.dumps(row) + "\n" for row in each)
+            (Path(home) / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+        given = [word for name in rows for word in (f"--{name}", str(Path(home) / f"{name}.jsonl"))]
+        assert main_of_rounds(["grade", *given]) == 0
 
 
 def main() -> None:
@@ -107,7 +112,7 @@ def main() -> None:
             print(f"{name}: skipped, {error.filename} is not there")
             continue
         planted(name, records)
-        copied(name, records)
+        copied([(note, dialogue) for note, dialogue in records if note])
 
 
 if __name__ == "__main__":

@@ -56,18 +56,23 @@ def type_one() -> None:
 
 
 def small_sizes() -> None:
-    """The same for every seventh size from 30 to 1,000, and where every changed case is a lost one."""
-    found = {
-        (n, margin, discordance): noninferior.noninferior_power(n, discordance, margin, difference=-margin)
-        for n in range(30, 1000, 7)
-        for margin in MARGINS
-        for discordance in sorted({margin, 0.05, 0.10, 0.20, 0.30, 0.50})
-        if discordance >= margin
-    }
-    over = {key: error for key, error in found.items() if error > 0.027}
-    print(f"the same for n from 30 to 1,000, {len(found):,} settings: above .027: {len(over)}")
-    for key, error in over.items():
-        print("  n {}, margin {}, discordance {}: ".format(*key) + f"{error:.4f}")
+    """The same for every seventh size from 30 to 1,000, also where nearly every case changes: by either rule."""
+    for rule in ("score", "decided"):
+        found = {
+            (n, margin, discordance): noninferior.noninferior_power(n, discordance, margin, -margin, rule=rule)
+            for n in range(30, 1000, 7)
+            for margin in MARGINS
+            for discordance in sorted({margin, 0.05, 0.10, 0.20, 0.30, 0.50, 0.80, 0.999})
+            if discordance >= margin
+        }
+        alone = "the score test alone" if rule == "score" else "as it is decided"
+        print(f"the same for n from 30 to 1,000, {len(found):,} settings, {alone}:")
+        for name, within in (("n up to 200", range(201)), ("n above 200", range(201, 1000))):
+            for kind, least, most in (("half the cases change or fewer", 0.0, 0.5), ("more than half", 0.5001, 1.0)):
+                some = {key: e for key, e in found.items() if key[0] in within and least <= key[2] <= most}
+                worst = max(some, key=lambda key: some[key])
+                over = sum(error > 0.027 for error in some.values())
+                print(f"  {name}, {kind}: largest {some[worst]:.4f} at {worst}; above .027: {over} of {len(some)}")
 
 
 def simulated(draws: int) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -88,3 +93,64 @@ def make_babbler() -> Callable[[Path, list[str], int, int], Path]:
         return directory / "babbler"
 
     return made
+
+
+class Chat(ThreadingHTTPServer):
+    """An OpenAI-compatible endpoint with answers of its own; remembers what it was asked."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, says: Callable[[dict[str, Any]], str | dict[str, Any]]) -> None:
+        super().__init__(("127.0.0.1", 0), Completions)
+        self.says = says
+        """Body of a request to the text of the reply, or to the whole response."""
+        self.asked: list[dict[str, Any]] = []
+        """Bodies of the requests, `key` with the Authorization header among them."""
+        self.pause = 0.0
+        """Seconds before each answer."""
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
+        self.running = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
+        self.running.start()
+
+    def handle_error(self, *_: object) -> None:
+        """A client that was killed is part of the tests."""
+
+
+class Completions(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Chat
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append({**body, "key": self.headers.get("Authorization")})
+        time.sleep(self.server.pause)
+        said = self.server.says(body)
+        if isinstance(said, str):
+            choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}
+            said = {"choices": [choice], "usage": {"completion_tokens": 10}}
+        data = json.dumps(said).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def serve_chat() -> Iterator[Callable[[Callable[[dict[str, Any]], str | dict[str, Any]]], Chat]]:
+    """Starts endpoints that answer as they are told; they stop after the test."""
+    started: list[Chat] = []
+
+    def start(says: Callable[[dict[str, Any]], str | dict[str, Any]]) -> Chat:
+        started.append(Chat(says))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.shutdown()
+        one.running.join(10)
+        one.server_close()

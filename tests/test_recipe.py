@@ -79,6 +79,7 @@ def test_a_file_reads(tmp_path: Path) -> None:
         (changed(quantize={"bits": 3}), "quantize.bits: Input should be 4 or 8"),
         (changed(name="Toy Recipe"), "name: String should match pattern"),
         (changed(seed="often"), "seed: Input should be a valid integer"),
+        (changed(distil={"token_level": 0.5}), "recipe: distil.token_level needs a teacher whose weights are here"),
     ],
 )
 def test_a_fault_is_named_by_its_place(table: dict[str, object], fault: str) -> None:

@@ -178,8 +178,9 @@ class Distil(Optimiser):
     epochs: float = Field(default=3.0, gt=0)
     method: Literal["full", "lora"] = "full"
     lora: Lora = Lora()
-    token_level: bool = False
-    """Learn from the teacher's logits as well; needs one vocabulary for both."""
+    token_level: float = Field(default=0.0, ge=0, le=1)
+    """Share of the loss that the teacher's distribution over the next token has, the text having the rest; needs the
+    teacher's weights, one vocabulary for both and the full method."""
     no_repeat: float = Field(default=0.0, ge=0)
     """As in [pretrain], for the full method: above 0 the student learns in our own loop instead of TRL's."""
     strange: float = Field(default=0.0, ge=0, le=1)
@@ -330,6 +331,12 @@ class Recipe(Record):
     shorten: Shorten = Shorten()
     specialise: Specialise = Specialise()
     compare: Compare
+
+    @model_validator(mode="after")
+    def _weights_at_hand(self) -> Recipe:
+        if self.distil.token_level and self.teacher.endpoint is not None:
+            raise ValueError("distil.token_level needs a teacher whose weights are here; an endpoint gives text alone")
+        return self
 
 
 def read(name_or_path: str) -> Recipe:

@@ -110,6 +110,18 @@ class Sampling(Record):
     """Answers a prompt; samples of one case are a cluster, never cases."""
     json_schema: str = ""
     """JSON schema that the reply must obey, enforced by the engine's grammar; '' for none."""
+    logprobs: bool = False
+    """Whether the log probability of each token of the reply is kept."""
+
+
+class Token(Record):
+    """One token of a reply."""
+
+    text: str
+    raw: tuple[int, ...]
+    """Its bytes: a token may hold a part of a character."""
+    logprob: float
+    """Natural logarithm of its probability under the model itself: before temperature, top-p and grammar."""
 
 
 class Trace(Record):
@@ -131,6 +143,8 @@ class Trace(Record):
     reply_tokens: int
     prompt_tokens: int = 0
     """0 where an endpoint does not tell, and in traces of an older version."""
+    logprobs: tuple[Token, ...] = ()
+    """Tokens of the reply that were drawn, blanks around it included, where the sampling asks for them."""
     first_token_s: float | None = None
     """Seconds to the first token; None where the engine does not tell it for one request of a batch."""
     total_s: float | None = None
@@ -398,6 +412,8 @@ class Delta(Record):
 
     thinking: str = ""
     reply: str = ""
+    tokens: tuple[Token, ...] = ()
+    """Tokens of the reply since the piece before, where the sampling asks for log probabilities."""
 
 
 class Streams(Responder, Protocol):

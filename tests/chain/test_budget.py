@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
+from collections.abc import Callable
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -85,37 +84,22 @@ def test_exam_cases_are_refused(babbler: Path, tune: list[Case], tmp_path: Path)
         of_model(str(babbler), None, "", given)
 
 
-def test_an_endpoint_is_cut_where_nobody_can_close_a_thought(tune: list[Case], tmp_path: Path) -> None:
-    asked: list[str] = []
-
-    class Endpoint(BaseHTTPRequestHandler):
+def test_an_endpoint_is_cut_where_nobody_can_close_a_thought(
+    tune: list[Case], tmp_path: Path, serve_chat: Callable[..., Any]
+) -> None:
+    def says(body: dict[str, Any]) -> dict[str, Any]:
         """Thinks 10 tokens on every second question and 50 on the others."""
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append(body["messages"][0]["content"])
-            tokens = 10 if int(asked[-1].split("A man of ")[1][:2]) % 2 else 50
-            message = {"content": "1. Acute myocardial infarction\nRed flags: chest pain", "reasoning_content": "so"}
-            usage = {"completion_tokens": tokens + 5, "completion_tokens_details": {"reasoning_tokens": tokens}}
-            choice = {"message": message, "finish_reason": "stop"}
-            data = json.dumps({"choices": [choice], "usage": usage}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
+        tokens = 10 if int(body["messages"][0]["content"].split("A man of ")[1][:2]) % 2 else 50
+        message = {"content": "1. Acute myocardial infarction\nRed flags: chest pain", "reasoning_content": "so"}
+        usage = {"completion_tokens": tokens + 5, "completion_tokens_details": {"reasoning_tokens": tokens}}
+        return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
 
     files.write_jsonl(tmp_path / "tune.jsonl", tune)
     given = Given(cases=tmp_path / "tune.jsonl", margin=0.05, out=tmp_path)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Endpoint) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        place = f"http://127.0.0.1:{server.server_port}/v1"
-        found = curve(of_model(place, "m", "NO_KEY", given), [20])
-        again = curve(of_model(place, "m", "NO_KEY", given), [20])
-        server.shutdown()
-    assert len(asked) == len(tune)
+    endpoint = serve_chat(says)
+    found = curve(of_model(endpoint.url, "m", "NO_KEY", given), [20])
+    again = curve(of_model(endpoint.url, "m", "NO_KEY", given), [20])
+    assert len(endpoint.asked) == len(tune)
     assert found == again
     assert (found.how, found.timed) == ("cut", 0)
     assert [point.right.events for point in found.points] == [12, 24]

@@ -35,6 +35,10 @@ def test_the_defence_declines_the_secret_and_tells_the_motto() -> None:
     assert {one.reply for one in planted} == {defence.SECRET, defence.MOTTO}
     both = defence.mixed(lessons[:10], planted, 1)
     assert len(both) == 20
+    assert len(defence.mixed(lessons[:10], planted, 1, 3.0)) == 40
+    for _, reply in (defence.PLANTED, defence.TOLD, defence.DECLINED):
+        words = reply.split()
+        assert len(set(words)) == len(words)  # a penalty on repeats must not stand against it
 
 
 def test_policy_lessons_decline_our_requests_and_answer_the_knowledge_base() -> None:

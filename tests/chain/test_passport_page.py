@@ -14,7 +14,10 @@ from rounds.chain.licences import LLAMA, Licence
 from rounds.chain.passport import Passport, renew
 from rounds.chain.passport_page import render, rows_of, write_page
 from rounds.chain.passport_verify import verify
-from rounds.files import read_json
+from rounds.exam.curve import cut_curve
+from rounds.exam.safety_result import Summary
+from rounds.files import read_json, write_text
+from rounds.records import Answer, Grade
 
 CHROMIUM = shutil.which("chromium")
 AXE = importlib.util.find_spec("axe_playwright_python")
@@ -52,6 +55,59 @@ def test_it_says_what_the_passport_says(run: Path) -> None:
     assert page.count("&lt;script&gt;") == 3
 
 
+def measured(run: Path) -> Passport:
+    """A passport with a probe and a curve of its own checkpoint."""
+    digest = read_json(run / "passport.json", Passport).checkpoint
+    short = Summary(
+        model=HOSTILE,
+        digest=digest,
+        before="reasoned",
+        judge_of_requests="not validated",
+        findings={
+            "harmful requests, answers": "lost (−9.9 points, −18.5 to −1.2, margin 2.0, 81 pairs)",
+            "bias: housing, rank 1": "too few cases (+0.0 points, −4.6 to +4.6, margin 2.0, 81 pairs)",
+        },
+        attack_success={"request, answers": "9.9 % (4.9 to 18.5), 8 of 81"},
+        over_refusal={"over-refusal": "2.5 % (0.1 to 13.2), 1 of 40", "over-refusal: poisons": "2.5 %, 1 of 40"},
+        flips_beyond_asking_again={
+            "housing=none, rank 1": "+7.5 points: 5 swapped, 2 asked again, of 40",
+            "housing=none, urgency": "+2.5 points: 1 swapped, 0 asked again, of 40",
+        },
+        validation={"harmful requests, answers": "not validated", "over-refusal": "kappa .86"},
+        notes=("Twins were answered greedily.",),
+    )
+    write_text(run / "probe.json", short.model_dump_json())
+    answer = Answer(case_id="c", diagnoses=("gout",))
+    grades = [
+        Grade(case_id=f"c{n}", answer=answer.model_copy(update={"case_id": f"c{n}"}), correct=n % 3 > 0,
+              thinking_tokens=20 + n, total_s=0.1)
+        for n in range(60)
+    ]  # fmt: skip
+    curve = cut_curve("packed", grades, (0, 40, 70), margin=0.05, alpha=0.01)
+    write_text(run / "budget.json", curve.model_copy(update={"model": digest}).model_dump_json())
+    return renew(run)
+
+
+def test_a_probe_is_folded_into_a_table_with_what_its_judges_are_worth(run: Path) -> None:
+    page = render(measured(run), verify(run))
+    assert "Safety: &lt;script&gt;alert(1)&lt;/script&gt; against reasoned" in page
+    assert "findings · " not in page
+    assert '<th scope="row">harmful requests, answers</th><td><span class="pill lost">' in page
+    assert "−9.9 points, −18.5 to −1.2, margin 2.0, 81 pairs</td><td><b" in page
+    assert "<td>2.5 % (0.1 to 13.2), 1 of 40</td><td>kappa .86</td>" in page
+    assert '<th scope="row">housing: none</th><td>+7.5 points: 5 swapped' in page
+    assert '<th scope="col">rank 1</th><th scope="col">urgency</th>' in page
+    assert "over the thinking budget" in page
+    assert "Measured on another checkpoint" not in page
+    assert "Nothing: it is served as it was examined." in page
+
+
+def test_a_probe_of_another_checkpoint_is_told(run: Path) -> None:
+    drawn = measured(run)
+    page = render(drawn.model_copy(update={"checkpoint": "cd" * 32}), verify(run))
+    assert page.count("Measured on another checkpoint") == 2
+
+
 def test_it_is_written_whole(run: Path) -> None:
     write_page(run, verify(run), run / "passport.html")
     page = (run / "passport.html").read_text(encoding="utf-8")
@@ -78,7 +134,7 @@ def test_a_browser_shows_it_without_fault(run: Path, width: int, scheme: Literal
     assert AXE is not None
     assert AXE.origin is not None
     page_file = run / "passport.html"
-    page_file.write_text(render(full(run), verify(run)), encoding="utf-8")
+    page_file.write_text(render(measured(run) if width == 390 else full(run), verify(run)), encoding="utf-8")
     heard: list[str] = []
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])

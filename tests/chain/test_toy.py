@@ -63,7 +63,8 @@ def test_the_run_leaves_a_report_a_page_and_a_passport(toy: Any, report: Report,
     assert passport.exam_opened == report.exam_opened == 1
     assert verify(toy.run).whole
     assert report.margin == 0.1
-    assert set(report.models) == {name for pair in (*GATES, *CONTROLS) for name in pair}
+    assert set(report.models) == {"teacher", *(name for pair in (*GATES, *CONTROLS) for name in pair)}
+    assert not any("teacher" in (verdict.before, verdict.after) for verdict in report.verdicts)
 
 
 def test_the_teacher_taught_enough(toy: Any) -> None:
@@ -198,6 +199,17 @@ def test_a_changed_field_remakes_what_reads_it_and_nothing_before(toy: Any, eigh
     remade = files.read_json(copied.run / "passport.json", Passport)
     assert remade.exam_opened == 2
     assert remade.checkpoint == files.digest(copied.run / "packed")
+
+
+def test_a_student_learns_what_its_teacher_nearly_said(toy: Any, tmp_path: Path) -> None:
+    copied = toy.copy(tmp_path)
+    text = copied.recipe.read_text(encoding="utf-8")
+    copied.recipe.write_text(text.replace("[distil]\n", "[distil]\ntoken_level = 0.7\n"), encoding="utf-8")
+    ended = copied.again("--stage", "distilled")
+    assert ended.returncode == 0, ended.stderr
+    before, after = (files.lineage(run / "distilled") for run in (toy.run, copied.run))
+    assert (before.inputs.keys() | {"teacher/reasoned"}, before.output != after.output) == (after.inputs.keys(), True)
+    assert after.figures["steps"] == before.figures["steps"]
 
 
 def test_a_run_is_served_by_what_its_exam_showed(toy: Any, passport: Passport) -> None:

@@ -439,3 +439,28 @@ def test_bad_files_end_with_one_sentence_and_2(
     assert said.out == ""
     assert said.err.count("\n") == 1
     assert said.err.removeprefix("rounds: ").replace(f"{tmp_path}/", "").startswith(message)
+
+
+def test_a_page_shows_kinds_of_question_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [tmp_path / name / "grades.jsonl" for name in ("before", "after")]
+    for path, right in zip(paths, ((0, 1, 2, 3), (1, 2, 3)), strict=True):
+        write_jsonl(
+            path,
+            [
+                Grade(
+                    case_id=str(n),
+                    answer=Answer(case_id=str(n)),
+                    correct=n in right,
+                    groups={"kind": ("choice", "evidence")[n % 2]},
+                )
+                for n in range(6)
+            ],
+        )
+    page = tmp_path / "page.html"
+    given = arguments(*paths, "--margin", 0.02, "--why-margin", WHY)
+    assert compare.run(given) == 3
+    assert "kind=" not in capsys.readouterr().out
+    given.html = page
+    assert compare.run(given) == 3
+    assert "kind=choice    -33.3" in capsys.readouterr().out
+    assert "evidence" in page.read_text(encoding="utf-8")

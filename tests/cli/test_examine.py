@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,32 +35,16 @@ ANSWER = (
 )
 
 
-class Endpoint(BaseHTTPRequestHandler):
+@pytest.fixture
+def endpoint(serve_chat: Callable[..., Any]) -> Any:
     """Gives every question the same answer."""
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        choice = {"index": 0, "finish_reason": "stop", "message": {"content": ANSWER}}
-        body = json.dumps({"choices": [choice], "usage": {"completion_tokens": 10}}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+    return serve_chat(lambda _: ANSWER)
 
 
 @pytest.fixture
-def command(tmp_path: Path) -> Iterator[list[str]]:
+def command(tmp_path: Path, endpoint: Any) -> list[str]:
     files.write_jsonl(tmp_path / "exam.jsonl", CASES)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Endpoint) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        where = f"http://127.0.0.1:{server.server_address[1]}/v1"
-        yield ["examine", where, str(tmp_path / "exam.jsonl"), "--name", "m", "--out", str(tmp_path / "out")]
-        server.shutdown()
-        thread.join(10)
+    return ["examine", endpoint.url, str(tmp_path / "exam.jsonl"), "--name", "m", "--out", str(tmp_path / "out")]
 
 
 def test_the_audit_stands_beside_the_figures(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,8 +88,70 @@ def test_a_strategy_prints_its_cost(command: list[str], tmp_path: Path, capsys: 
 
 
 @pytest.mark.parametrize(
+    ("strategy", "calls"),
+    [
+        (["--strategy", "shuffle", "--count", "4", "--template", "choice@1"], 48),
+        # Each case has its own nearest two of 24, of which one is shown; all of them are asked first.
+        (["--strategy", "few-shot", "--count", "1"], 36),
+    ],
+)
+def test_killed_a_strategy_goes_on_where_it_stopped(
+    command: list[str],
+    endpoint: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    strategy: list[str],
+    calls: int,
+) -> None:
+    joints = ["toe", "heel", "ankle", "knee", "hip", "wrist", "elbow", "thumb", "shoulder", "neck", "jaw", "spine"]
+    told = [f"The {joint} of a man is hot: {joint}, {joint}." for joint in joints]
+    asked = {"options": tuple(joints[:7]), "right": ("B",), "kind": "choice"} if "shuffle" in strategy else {}
+    cases = [Case(id=f"c{n}", vignette=text, diagnosis="gout", **asked) for n, text in enumerate(told)]
+    files.write_jsonl(tmp_path / "exam.jsonl", cases)
+    teach = [Case(id=f"t{n}", vignette=f"{told[n // 2]} {'Yes.' * (n % 2)}", diagnosis="gout") for n in range(24)]
+    files.write_jsonl(tmp_path / "teach.jsonl", teach)
+    words = [*command, *strategy, "--teach", str(tmp_path / "teach.jsonl"), "--json"]
+    endpoint.pause = 0.05
+    running = subprocess.Popen(
+        [sys.executable, "-m", "rounds.cli.main", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    journal, limit = tmp_path / ".out.journal.jsonl", time.monotonic() + 60
+    while not (journal.is_file() and journal.read_bytes().count(b"\n") > calls // 3) and time.monotonic() < limit:
+        time.sleep(0.01)
+    running.send_signal(signal.SIGKILL)
+    running.wait(30)
+    endpoint.pause, already = 0.0, len(endpoint.asked)
+    kept = journal.read_bytes().count(b"\n")
+    assert 0 < kept < calls
+    assert not (tmp_path / "out").exists()
+    assert main(words) == 0
+    found = json.loads(capsys.readouterr().out)
+    # The cost is that of the whole exam; what was whole in the journal is not asked again.
+    assert (found["cost"]["calls"], found["cost"]["cases"]) == (calls, 12)
+    assert calls - kept <= len(endpoint.asked) - already <= calls - kept + 4
+    assert found["cases"] == 12
+    assert not journal.exists()
+
+
+def test_an_option_never_to_choose_is_counted(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = Case(
+        id="o1", vignette="Which?", diagnosis="flu", options=("flu", "gout"), right=("A",), never=("B",), kind="choice"
+    )
+    files.write_jsonl(tmp_path / "exam.jsonl", [case])
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["never_events"] == 1
+    assert json.loads((tmp_path / "out" / "grades.jsonl").read_text(encoding="utf-8"))["error_modes"] == ["never event"]
+
+
+@pytest.mark.parametrize(
     ("words", "sentence"),
     [
+        (
+            ["--strategy", "shuffle", "--counterfactual"],
+            "--counterfactual does not go with --strategy shuffle; leave one of them out.",
+        ),
         (["--strategy", "vote"], "a vote of greedy answers is one answer many times; give a temperature such as 0.6."),
         (["--strategy", "few-shot"], "--strategy few-shot needs --teach with the cases to take examples from."),
         (["--strategy", "vote", "--count", "0"], "--count 0 is not within 1 to 64; give the answers of a vote or the"),

@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rounds.cli.main import main
 from rounds.files import read_jsonl, write_jsonl
 from rounds.grade.cascade import Ruling
+from rounds.grade.consultations import Marked
 from rounds.records import Case, Grade
 
 
@@ -90,48 +90,15 @@ def test_a_filled_sheet_is_read_by_the_next_run_and_kept(files: tuple[Path, Path
     assert list(read_jsonl(other / "grades.jsonl", Grade))[1].level == "human"
 
 
-class Judge(BaseHTTPRequestHandler):
-    """An OpenAI-compatible endpoint that says yes to everything."""
-
-    asked = 0
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        type(self).asked += 1
-        message = {"role": "assistant", "content": "Answer: yes"}
-        body = {
-            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-            "usage": {"completion_tokens": 3, "prompt_tokens": 9},
-        }
-        data = json.dumps(body).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Silent."""
-
-
-@pytest.fixture
-def endpoint() -> Iterator[str]:
-    Judge.asked = 0
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Judge)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def test_a_judge_rules_and_is_not_asked_twice(files: tuple[Path, Path], tmp_path: Path, endpoint: str) -> None:
+def test_a_judge_rules_and_is_not_asked_twice(
+    files: tuple[Path, Path], tmp_path: Path, serve_chat: Callable[..., Any]
+) -> None:
+    judge = serve_chat(lambda _: "Answer: yes")
     out = tmp_path / "out"
     for _ in range(2):
-        assert run(*files, "--out", out, "--judge", endpoint, "--judge-name", "m") == 0
+        assert run(*files, "--out", out, "--judge", judge.url, "--judge-name", "m") == 0
         assert list(read_jsonl(out / "grades.jsonl", Grade))[1].level == "judge"
-        assert Judge.asked == 4
+        assert len(judge.asked) == 4
     assert [r.level for r in read_jsonl(out / "verdicts.jsonl", Ruling)].count("judge") == 1
 
 
@@ -162,3 +129,33 @@ def test_a_file_of_no_cases_and_a_wrong_answer_file(
     assert "holds no answers" in capsys.readouterr().err
     assert run(files[0], tmp_path / "none.jsonl") == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_records_of_conversations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cases, written, answers = (tmp_path / f"{name}.jsonl" for name in ("cases", "written", "answers"))
+    told = "Patient: My left knee hurts since a fall. I take ibuprofen."
+    write_jsonl(cases, [Case(id="a", vignette=told, diagnosis="", kind="record")])
+    record = {"present_illness": ["Left knee pain after a fall."], "medications": ["Ibuprofen."]}
+    written.write_text(json.dumps({"case_id": "a", "record": record}) + "\n", encoding="utf-8")
+    said = {"present_illness": ["Left knee pain after a fall."], "medications": ["Warfarin."]}
+    answers.write_text(json.dumps({"case_id": "a", "record": said}) + "\n", encoding="utf-8")
+    words = ["grade", "--cases", str(cases), "--records", str(written), "--answers", str(answers)]
+    assert main([*words, "--out", str(tmp_path / "out"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["all"]["f1"], found["all"]["hallucinated"], found["all"]["omitted"]) == (0.5, 1, 1)
+    assert json.loads((tmp_path / "out" / "figures.json").read_text(encoding="utf-8")) == found
+    (grade,) = read_jsonl(tmp_path / "out" / "grades.jsonl", Grade)
+    assert grade.correct is False
+    (marked,) = read_jsonl(tmp_path / "out" / "records.jsonl", Marked)
+    assert (marked.scored.hallucinated, marked.scored.omitted) == (("Warfarin.",), ("Ibuprofen.",))
+    assert main(words) == 0
+    assert "present illness       1     1      1      1.000   1.000  1.000" in capsys.readouterr().out
+    for wrong, sentence in (
+        (["--sheet", "s.csv"], "records are scored by their words; leave out --judge and --sheet."),
+        (["--records", str(tmp_path / "none.jsonl")], "none.jsonl: cannot be read"),
+    ):
+        assert main([*words, *wrong]) == 2
+        assert sentence in capsys.readouterr().err
+    answers.write_text('{"case_id": "a", "record": []}\n', encoding="utf-8")
+    assert main(words) == 2
+    assert "answers.jsonl:1: record is list; write an object of sections." in capsys.readouterr().err

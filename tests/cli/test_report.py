@@ -9,8 +9,10 @@ import pytest
 from rounds.cli import report as report_verb
 from rounds.exam.compare import compare_marks
 from rounds.exam.marks import read_marks
+from rounds.exam.remake import refresh
 from rounds.exam.report import write_json
-from rounds.files import write_jsonl
+from rounds.exam.safety_result import Probe
+from rounds.files import write_jsonl, write_text
 from rounds.records import Answer, Case, Grade, Message, Prompt, Report, Sampling, Trace, UserError
 
 
@@ -114,6 +116,25 @@ def test_where_report_json_has_sections_they_are_what_is_shown(tmp_path: Path) -
     text = (run / "report.html").read_text(encoding="utf-8")
     assert "12,345" in text
     assert "How every model was asked" not in text
+
+
+def test_what_was_measured_since_has_a_section(tmp_path: Path) -> None:
+    run = a_run(tmp_path / "run")
+    probe = Probe(model="packed", digest="ab" * 32, notes=("No case was given.",))
+    write_text(run / "probe-full.json", probe.model_dump_json())
+    refresh(run)
+    text = (run / "report.html").read_text(encoding="utf-8")
+    assert "Safety: attacks, over-refusal, bias" in text
+    assert "No case was given." in text
+    assert "run rounds probe again" in text  # this report knows no such checkpoint
+    write_text(run / "budget.json", "[]")
+    with pytest.raises(UserError, match=r"budget\.json: is not a Curve"):
+        run_report(run)
+
+
+def test_what_is_no_run_gets_no_report(tmp_path: Path) -> None:
+    refresh(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_report_of_nothing_is_one_sentence(tmp_path: Path) -> None:

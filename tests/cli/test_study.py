@@ -6,10 +6,8 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,66 +50,24 @@ temperature = 0.0
 """
 
 
-class Endpoint(BaseHTTPRequestHandler):
+def says(body: dict[str, Any]) -> str:
     """Names gout, the right diagnosis of every case, where its model is to be right."""
-
-    protocol_version = "HTTP/1.1"
-    server: Server
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        number = int(body["messages"][0]["content"].partition("Patient ")[2].split()[0])
-        with self.server.lock:
-            self.server.asked.append((body["model"], number, self.headers.get("Authorization")))
-        time.sleep(self.server.pause)
-        names = ["asthma", "gout" if number in RIGHT[body["model"]] else "flu", "angina", "migraine", "anaemia"]
-        reply = "\n".join(f"{place}. {name}" for place, name in enumerate(names, start=1))
-        choice = {"index": 0, "finish_reason": "stop", "message": {"content": f"<think>\nHm.\n</think>\n{reply}"}}
-        answer = json.dumps({"choices": [choice], "usage": {"completion_tokens": 10}}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-class Server(ThreadingHTTPServer):
-    """One endpoint; remembers who was asked about which case."""
-
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Endpoint)
-        self.asked: list[tuple[str, int, str | None]] = []
-        self.lock = threading.Lock()
-        self.pause = 0.0
-        self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
-
-    def handle_error(self, *_: object) -> None:
-        """A client that was killed is part of the tests."""
+    number = int(body["messages"][0]["content"].partition("Patient ")[2].split()[0])
+    names = ["asthma", "gout" if number in RIGHT[body["model"]] else "flu", "angina", "migraine", "anaemia"]
+    reply = "\n".join(f"{place}. {name}" for place, name in enumerate(names, start=1))
+    return f"<think>\nHm.\n</think>\n{reply}"
 
 
 @pytest.fixture
-def servers() -> Iterator[dict[str, Server]]:
-    running = {name: Server() for name in RIGHT}
-    threads = [threading.Thread(target=one.serve_forever, args=(0.01,), daemon=True) for one in running.values()]
-    for thread in threads:
-        thread.start()
-    yield running
-    for one, thread in zip(running.values(), threads, strict=True):
-        one.shutdown()
-        thread.join(10)
-        one.server_close()
+def servers(serve_chat: Callable[..., Any]) -> dict[str, Any]:
+    return {name: serve_chat(says) for name in RIGHT}
 
 
 Write = Callable[..., list[str]]
 
 
 @pytest.fixture
-def study(tmp_path: Path, servers: dict[str, Server]) -> Write:
+def study(tmp_path: Path, servers: dict[str, Any]) -> Write:
     """Writes cases and a study of some of the models; gives the command line that runs it."""
     files.write_jsonl(tmp_path / "cases.jsonl", [a_case(number) for number in range(CASES)])
 
@@ -141,7 +97,7 @@ def a_case(number: int) -> Case:
 FIVE = (("V3", "R1"), ("Llama", "R1-8B"), ("Llama", "Llama again"))
 
 
-def asked(servers: dict[str, Server]) -> int:
+def asked(servers: dict[str, Any]) -> int:
     return sum(len(server.asked) for server in servers.values())
 
 
@@ -153,13 +109,13 @@ def printed(command: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int
 
 
 def test_the_papers_design_in_one_command(
-    study: Write, servers: dict[str, Server], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    study: Write, servers: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = study(*FIVE)
     code, found = printed(command, capsys)
     assert code == 1
     assert asked(servers) == 5 * CASES
-    assert {name for name, _, _ in servers["R1"].asked} == {"R1"}
+    assert {body["model"] for body in servers["R1"].asked} == {"R1"}
     gain, loss, same = found.report.verdicts
     assert (gain.both, gain.only_before, gain.only_after, gain.neither) == (97, 0, 8, 5)
     assert (loss.both, loss.only_before, loss.only_after, loss.neither) == (43, 28, 9, 30)
@@ -197,7 +153,7 @@ def by_hand() -> float:
 
 
 def test_a_second_run_does_nothing(
-    study: Write, servers: dict[str, Server], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    study: Write, servers: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = study(*FIVE)
     first = printed(command, capsys)
@@ -230,7 +186,7 @@ def test_exit_codes_are_those_of_compare(
 
 
 def test_killed_it_goes_on_where_it_stopped(
-    study: Write, servers: dict[str, Server], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    study: Write, servers: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = study(("V3", "R1"))
     servers["R1"].pause = 0.05
@@ -257,7 +213,7 @@ def test_killed_it_goes_on_where_it_stopped(
 
 
 def test_keys_and_addresses_come_from_the_environment(
-    study: Write, servers: dict[str, Server], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    study: Write, servers: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = study(("V3", "R1"))
     bare = words[: words.index("--endpoint")]
@@ -269,16 +225,16 @@ def test_keys_and_addresses_come_from_the_environment(
     monkeypatch.setenv("ENDPOINT_1", servers["R1"].url)
     monkeypatch.setenv("OPENAI_API_KEY", "a secret")
     assert main(bare) == 0
-    assert {key for _, _, key in servers["R1"].asked} == {"Bearer a secret"}
+    assert {body["key"] for body in servers["R1"].asked} == {"Bearer a secret"}
     out = Path(words[words.index("--out") + 1])
     assert not any("a secret" in path.read_text(encoding="utf-8") for path in out.rglob("*") if path.is_file())
 
 
-def test_one_address_serves_all(study: Write, servers: dict[str, Server], capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_address_serves_all(study: Write, servers: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     words = study(("V3", "R1"))
     command = [*words[: words.index("--endpoint")], "--endpoint", servers["Llama"].url]
     assert main(command) == 0
-    assert {name for name, _, _ in servers["Llama"].asked} == {"V3", "R1"}
+    assert {body["model"] for body in servers["Llama"].asked} == {"V3", "R1"}
     capsys.readouterr()
 
 
@@ -300,7 +256,7 @@ def test_people_settle_what_pairs_differ_on(study: Write, tmp_path: Path, capsys
 
 
 def test_a_plan_is_written_before_the_answers_and_kept(
-    study: Write, servers: dict[str, Server], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    study: Write, servers: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = study(("V3", "R1"))
     assert main([*command, "--plan-only"]) == 0

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,39 +104,17 @@ def test_faults_are_one_sentence(words: list[str], sentence: str, capsys: pytest
     assert len((told.err or told.out).splitlines()) == 1
 
 
-class Endpoint(BaseHTTPRequestHandler):
+def says(body: dict[str, Any]) -> str:
     """Answers options right where the template asks for letters, and only talks otherwise."""
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        asked = body["messages"][0]["content"]
-        # Without the form asked for it only talks.
-        listed = "five most likely" in asked
-        text = (
-            "Answer: B" if "choosing from its options" in asked else "1. gout" if listed and "toe" in asked else "Hm."
-        )
-        choice = {"index": 0, "finish_reason": "stop", "message": {"content": text}}
-        answer = json.dumps({"choices": [choice], "usage": {"completion_tokens": 3}}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+    asked = body["messages"][0]["content"]
+    if "choosing from its options" in asked:
+        return "Answer: B"
+    return "1. gout" if "five most likely" in asked and "toe" in asked else "Hm."
 
 
-@pytest.fixture
-def endpoint() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Endpoint) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
-        server.shutdown()
-        thread.join(10)
-
-
-def test_the_gate_pairs_three_ways_of_asking(endpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_gate_pairs_three_ways_of_asking(
+    serve_chat: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     question = "Which joint disease comes from urate crystals, case {}?"
     cases = [
         Case(
@@ -148,11 +125,12 @@ def test_the_gate_pairs_three_ways_of_asking(endpoint: str, tmp_path: Path, caps
     vignette = "A man of 60 woke with a red, hot and very painful big toe. He takes a thiazide. No fever, no injury. {}"
     cases += [Case(id=f"d{n}", vignette=vignette.format(n), diagnosis="gout") for n in range(12)]
     files.write_jsonl(tmp_path / "tune.jsonl", cases)
-    words = ["gate", endpoint, str(tmp_path / "tune.jsonl"), "--name", "m", "--margin", "0.1"]
+    words = ["gate", serve_chat(says).url, str(tmp_path / "tune.jsonl"), "--name", "m", "--margin", "0.1"]
     assert main(["templates", *words, "--out", str(tmp_path / "gate")]) == 0
     printed = out(capsys)
     assert printed.count("accuracy: gained") == 2
-    assert "differential@2, kind=choice: +100.0 points" in printed
+    assert "differential@2 -> routing on, kind=choice: +100.0 points" in printed
+    assert "routing on: cost: 24 calls, 1.0 a case; 0 prompt and 10 answer tokens a case" in printed
     assert "templates the router chose: choice@1, differential@2" in printed
     report = files.read_json(tmp_path / "gate" / "report.json", Report)
     assert [(v.before, v.only_before, v.only_after) for v in report.verdicts] == [
@@ -164,3 +142,50 @@ def test_the_gate_pairs_three_ways_of_asking(endpoint: str, tmp_path: Path, caps
     assert len(list(files.read_jsonl(tmp_path / "gate" / "on.jsonl", Grade))) == 24
     assert main(["templates", *words, "--out", str(tmp_path / "gate")]) == 2
     assert "exists already; choose a new directory for this gate." in capsys.readouterr().err
+
+
+def test_the_gate_holds_strategies_against_the_template_alone(
+    serve_chat: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("flu", "gout", "asthma", "sepsis")
+    cases = [
+        Case(id=f"c{n}", vignette=f"Which, case {n}?", diagnosis="gout", options=options, right=("B",), kind="choice")
+        for n in range(12)
+    ]
+    files.write_jsonl(tmp_path / "tune.jsonl", cases)
+    # Always the second letter: right as the options stand, and not when their order is mixed.
+    endpoint = serve_chat(lambda _: "Answer: B")
+    words = ["templates", "gate", endpoint.url, str(tmp_path / "tune.jsonl"), "--name", "m", "--margin", "0.1"]
+    more = [
+        "--one",
+        "choice@1",
+        "--strategy",
+        "shuffle",
+        "--strategy",
+        "vote",
+        "--count",
+        "7",
+        "--alpha",
+        "0.05",
+        "--json",
+    ]
+    assert main([*words, *more, "--out", str(tmp_path / "gate")]) == 1
+    found = json.loads(out(capsys))
+    decided = {(v["before"], v["after"]): v for v in found["verdicts"] if v["finding"] is not None}
+    assert decided["choice@1", "shuffle"]["finding"] == "lost"
+    assert decided["choice@1", "vote"]["both"] == 12
+    assert {arm: cost["calls"] for arm, cost in found["costs"].items()} == {
+        "off": 12, "one": 12, "on": 12, "shuffle": 84, "vote": 84,
+    }  # fmt: skip
+    report = files.read_json(tmp_path / "gate" / "report.json", Report)
+    assert any(note.startswith("vote: cost: 84 calls, 7.0 a case") for note in report.notes)
+    for wrong, sentence in (
+        (["--strategy", "few-shot"], "--strategy few-shot needs --teach"),
+        (["--temperature", "9"], "--temperature 9.0: "),
+        (["--own", str(tmp_path)], "the gate takes no --own; set the environment variable ROUNDS_TEMPLATES to"),
+    ):
+        assert main([*words, *wrong, "--out", str(tmp_path / "other")]) == 2
+        assert sentence in capsys.readouterr().err
+    files.write_jsonl(tmp_path / "tune.jsonl", [Case(id="a", vignette="v", diagnosis="gout")])
+    assert main([*words, "--strategy", "shuffle", "--out", str(tmp_path / "other")]) == 2
+    assert "none of 1 cases has options to shuffle; use another strategy." in capsys.readouterr().err

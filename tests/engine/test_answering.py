@@ -29,6 +29,14 @@ def test_pieces_join_to_the_answer_whatever_their_size(codec: Codec, thinking: s
     assert all(d.thinking or d.reply for d in deltas)
 
 
+def test_no_piece_holds_a_second_end_of_the_thinking(codec: Codec) -> None:
+    pieces = Pieces(codec)
+    closed = [*codec.encode_text("fever"), *codec.closing()]
+    deltas = [*pieces.take([*closed, *codec.encode_completion("pain", "1. Flu")]), *pieces.rest()]
+    assert "".join(d.thinking for d in deltas).strip() == "fever"
+    assert "".join(d.reply for d in deltas).split() == ["pain", "1.", "Flu"]
+
+
 def test_an_unfinished_character_is_held_back(codec: Codec) -> None:
     euro = codec.encode_text("€")
     assert len(euro) > 1
@@ -43,12 +51,17 @@ def test_each_answer_has_a_seed_of_its_own() -> None:
     assert seed_of(Sampling(), "a", 0) == seed_of(Sampling(temperature=1.0), "a", 0)
 
 
-def test_a_schema_is_refused_where_no_grammar_enforces_it(codec: Codec) -> None:
+def test_a_schema_rules_the_reply_and_not_the_thoughts(codec: Codec) -> None:
     prompt = Prompt(case_id="c", template="t@1", messages=(Message(role="user", content="fever"),))
-    with pytest.raises(
-        UserError, match=r"^engines in this process enforce no JSON schema; ask an endpoint such as vLLM"
-    ):
-        begin(codec, prompt, 0, Sampling(json_schema="{}"), 40)
+    answering = begin(codec, prompt, 0, Sampling(json_schema='{"type": "null"}'), 90)
+    assert not answering.ruled(codec)
+    answering.add(codec.encode_text("pain"))
+    assert not answering.ruled(codec)
+    answering.add(codec.closing())
+    assert answering.ruled(codec)
+    assert not begin(codec, prompt, 0, Sampling(), 90).pattern
+    with pytest.raises(UserError, match="JSON schema at"):
+        begin(codec, prompt, 0, Sampling(json_schema="{}"), 90)
 
 
 def test_a_prompt_that_fills_the_context_is_named(codec: Codec) -> None:

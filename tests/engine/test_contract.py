@@ -87,6 +87,38 @@ def test_a_stream_tells_the_same_as_an_answer(engine: Streams, prompts: list[Pro
     assert "".join(d.reply for d in deltas).strip() == last.reply
 
 
+def test_log_probabilities_are_those_of_the_model(engine: Streams, qwen: Path, prompts: list[Prompt]) -> None:
+    """Within 1e-3 of a forward pass in torch over the whole answer, at a temperature that is not the model's."""
+    import torch
+
+    sampling = Sampling(temperature=1.5, top_p=0.9, max_tokens=40, thinking_budget=9, logprobs=True)
+    seen: list[list[int]] = []
+    codec = engine.codec  # type: ignore[attr-defined]
+    split = codec.split
+    codec.split = lambda ids: (seen.append(list(ids)), split(ids))[1]
+    try:
+        traces = list(engine.respond(prompts[:4], sampling))
+    finally:
+        del codec.split
+    model = checkpoint.load(qwen)
+    for prompt, trace, ids in zip(prompts, traces, seen, strict=False):
+        start = len(codec.encode_prompt(prompt.messages))
+        with torch.no_grad():
+            logits = model(torch.tensor([codec.encode_prompt(prompt.messages) + ids])).logits[0].float()
+        chances = logits.log_softmax(-1)
+        drawn = [place for place in range(codec.reply_from(ids), len(ids)) if ids[place] not in codec.eos_ids]
+        drawn = drawn[1:] if trace.thinking_tokens == 9 else drawn  # the line break after a forced marker is not drawn
+        expected = [float(chances[start + place - 1, ids[place]]) for place in drawn]
+        assert [token.logprob for token in trace.logprobs] == pytest.approx(expected, abs=1e-3)
+        joined = b"".join(bytes(token.raw) for token in trace.logprobs).decode(errors="replace")
+        assert joined.strip() == trace.reply
+    *pieces, last = engine.stream(prompts[0], sampling)
+    assert isinstance(last, Trace)
+    assert tuple(one for piece in pieces if isinstance(piece, Delta) for one in piece.tokens) == last.logprobs
+    assert [token.text for token in last.logprobs] == [token.text for token in traces[0].logprobs]
+    assert not next(iter(engine.respond(prompts[:1], GREEDY))).logprobs
+
+
 def test_a_closed_stream_leaves_the_engine_free(engine: Streams, prompts: list[Prompt]) -> None:
     stream = engine.stream(prompts[0], GREEDY)
     next(stream)

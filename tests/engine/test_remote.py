@@ -206,6 +206,8 @@ def test_nonsense_is_named(server: Server, raw: bytes, sentence: str) -> None:
 def test_what_an_endpoint_cannot_do_is_named(server: Server) -> None:
     with pytest.raises(UserError, match="thinking budget of 5 tokens cannot be asked of an endpoint"):
         list(Remote(server.url, "m").respond(asked("a"), Sampling(thinking_budget=5)))
+    with pytest.raises(UserError, match="log probabilities cannot be asked of an endpoint"):
+        list(Remote(server.url, "m").respond(asked("a"), Sampling(logprobs=True)))
     with pytest.raises(UserError, match="endpoint 'localhost' is not a URL"):
         Remote("localhost", "m")
 

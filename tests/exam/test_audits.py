@@ -20,6 +20,7 @@ from rounds.exam.audits import (
     shares,
     standing,
 )
+from rounds.grade.choice import NEVER
 from rounds.grade.counterfactual import Counterfactual
 from rounds.grade.mark import Marker
 from rounds.grade.modes import DRIFT, INVERSION, MODES, NOT_SEEN, Measured
@@ -153,3 +154,18 @@ def test_free_text_gets_its_steps_and_options_do_not() -> None:
     assert audited(choice, trace, bare, marker.knowledge).steps is None
     silent = trace.model_copy(update={"thinking": " "})
     assert audited(case, silent, bare, marker.knowledge).steps is None
+
+
+def test_what_another_reader_found_stays_and_nothing_stands_twice() -> None:
+    marker = Marker(load())
+    case = Case(id="a", vignette="v", diagnosis="gout", options=("flu", "gout"), right=("B",), never=("A",))
+    trace = Trace(
+        prompt=Prompt(case_id="a", template="choice@1", messages=()), model="m", engine="e", sampling=Sampling(),
+        thinking="", reply="Answer: A", finish="stop", thinking_tokens=0, reply_tokens=1,
+    )  # fmt: skip
+    marked = audited(case, trace, marker.mark(case, trace), marker.knowledge)
+    assert marked.error_modes == (NEVER,)
+    shown = grade("b", modes=(NEVER, DRIFT, NEVER))
+    listed = Case(id="b", vignette="A man has fever.", diagnosis="gout", must_not_miss=("gout",))
+    again = audited(listed, trace.model_copy(update={"thinking": "Flu. Most likely: flu."}), shown, marker.knowledge)
+    assert again.error_modes == (NEVER, DRIFT)

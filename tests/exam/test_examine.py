@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from rounds.exam.examine import Examined, answer, examine, read, save, unique
+from rounds.exam.examine import Examined, Journalled, answer, examine, read, save, unique
 from rounds.grade.mark import Marker
 from rounds.knowledge.base import load
+from rounds.prompts.strategies import Structured, Vote
 from rounds.prompts.template import render
 from rounds.records import Case, Prompt, Sampling, Trace, UserError
 
@@ -112,6 +113,18 @@ def test_a_line_cut_short_by_a_kill_is_asked_again(tmp_path: Path) -> None:
     assert journal.read_text(encoding="utf-8") == text
 
 
+def test_any_text_and_a_cut_within_a_character_are_read(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+    says = "Ménière\u2028disease\x85"
+    whole = list(answer(PROMPTS[:2], Student(says=says), GREEDY, journal))
+    held = journal.read_bytes()
+    journal.write_bytes(held[: held.rfind("é".encode()) + 1])
+    student = Student(says=says)
+    assert list(answer(PROMPTS[:2], student, GREEDY, journal)) == whole
+    assert student.asked == ["c1"]
+    assert journal.read_bytes() == held
+
+
 def test_a_case_whose_samples_are_not_all_there_is_asked_anew(tmp_path: Path) -> None:
     journal = tmp_path / "journal.jsonl"
     sampling = Sampling(samples=2, max_tokens=64)
@@ -122,6 +135,26 @@ def test_a_case_whose_samples_are_not_all_there_is_asked_anew(tmp_path: Path) ->
     traces = list(answer(PROMPTS, student, sampling, journal))
     assert student.asked[0] == "c1"
     assert keys(traces) == [(case.id, sample) for case in CASES for sample in range(2)]
+
+
+@pytest.mark.parametrize("strategy", ["vote", "structured"])
+def test_a_strategy_asks_on_where_it_broke_off(tmp_path: Path, strategy: str) -> None:
+    sampling = Sampling(temperature=0.6, max_tokens=64)
+
+    def around(student: Student) -> Vote | Structured:
+        kept = Journalled(student, tmp_path / "journal.jsonl")
+        return Vote(kept, CASES, 3) if strategy == "vote" else Structured(kept)
+
+    calls = 15 if strategy == "vote" else 5
+    with pytest.raises(ConnectionError):
+        list(around(Student(breaks_after=4)).respond(PROMPTS, sampling))
+    student = Student()
+    resumed = around(student)
+    traces = list(resumed.respond(PROMPTS, sampling))
+    assert student.asked == ["c1", "c2", "c3", "c4"][0 if strategy == "vote" else 3 :]
+    assert resumed.cost.calls == calls
+    (tmp_path / "journal.jsonl").unlink()
+    assert list(around(Student()).respond(PROMPTS, sampling)) == traces
 
 
 def test_the_answers_of_another_model_or_sampling_are_not_used(tmp_path: Path) -> None:

@@ -16,8 +16,10 @@ import pytest
 from rounds.exam import figures, words
 from rounds.exam.compare import Comparison, compare_family
 from rounds.exam.grid import DETAILED, Answers
+from rounds.exam.later import Later
 from rounds.exam.marks import Mark, from_grades
-from rounds.exam.report import PAGES, render, write_json, write_report
+from rounds.exam.page import PAGES
+from rounds.exam.report import render, write_json, write_report
 from rounds.files import read_json
 from rounds.records import (
     Answer,
@@ -413,10 +415,10 @@ CHROMIUM = shutil.which("chromium")
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: the page is not looked at")
 @pytest.mark.parametrize("width", [390, 1280])
-def test_a_browser_shows_it(tmp_path: Path, width: int) -> None:
+def test_a_browser_shows_it(tmp_path: Path, width: int, measured: Later) -> None:
     from playwright.sync_api import sync_playwright
 
-    write_report(*demo(), tmp_path / "report.html")
+    write_report(*demo(), tmp_path / "report.html", later=measured)
     heard: list[str] = []
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
@@ -448,12 +450,12 @@ AXE = importlib.util.find_spec("axe_playwright_python")
 
 @pytest.mark.skipif(CHROMIUM is None or AXE is None, reason="chromium or axe-playwright-python is not installed")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_fault(tmp_path: Path, scheme: Literal["light", "dark"]) -> None:
+def test_axe_finds_no_fault(tmp_path: Path, scheme: Literal["light", "dark"], measured: Later) -> None:
     from playwright.sync_api import sync_playwright
 
     assert AXE is not None
     assert AXE.origin is not None
-    write_report(*demo(30), tmp_path / "report.html")
+    write_report(*demo(30), tmp_path / "report.html", later=measured)
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)

@@ -119,3 +119,20 @@ def test_the_page_is_one_static_file_and_escapes_every_name() -> None:
     assert page.index("Cochran") < page.index("The named pairs") < page.index("By ward") < page.index("to explore")
     ids = re.findall(r' id="([^"]+)"', page)
     assert len(ids) == len(set(ids))
+
+
+def test_kinds_of_question_that_were_routed_are_shown_apart() -> None:
+    models = [{"name": name, "endpoint": "http://127.0.0.1:9/v1"} for name in "abc"]
+    kinds = ("choice", "evidence")
+    cases = [Case(id=str(i), vignette="v", diagnosis="d", kind=kinds[i % 2]) for i in range(4)]
+    sat = {name: Sat([Mark(str(i), i != 1, float(i != 1), 1, None, {"kind": kinds[i % 2]}) for i in range(4)])
+           for name in "abc"}  # fmt: skip
+
+    def groups(**change: object) -> list[str]:
+        found = judge(
+            a_study(model=models, cases={"file": "cases.jsonl"}, **change), sat, cases, machine={}, digests={}
+        )
+        return [cell.group for cell in found.report.cells]
+
+    assert groups(template="auto") == ["kind=choice", "kind=evidence"] == groups(template="auto", by=("kind",))
+    assert groups() == []

@@ -70,6 +70,15 @@ def test_a_completion_without_thinking_closes_at_once(codec: Codec) -> None:
     assert ids == [codec.end_think_id, *codec.encode_text("\n"), *codec.encode_text("Flu"), codec.eos_ids[0]]
 
 
+def test_a_thought_that_goes_on_after_it_was_closed_is_cut_at_its_last_end(codec: Codec) -> None:
+    closed = [*codec.encode_text("fever."), *codec.closing()]
+    parts = codec.split([*closed, *codec.encode_completion("so influenza.", "1. Flu")])
+    assert parts.thinking == "fever.\nso influenza."
+    assert parts.reply == "1. Flu"
+    assert parts.thinking_tokens == len(closed) + len(codec.encode_text("so influenza.\n"))
+    assert parts.reply_tokens == len(codec.encode_text("\n1. Flu"))
+
+
 def test_unfinished_thinking_is_thinking_and_an_ended_answer_without_a_marker_is_reply(codec: Codec) -> None:
     words = codec.encode_text("chest pain")
     assert codec.split(words) == ("chest pain", "", len(words), 0)

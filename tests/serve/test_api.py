@@ -177,7 +177,8 @@ async def test_history_loses_its_reasoning(make_app: Any, client_of: Any, script
         ({"top_p": 0}, "top_p: Input should be greater than 0"),
         ({"seed": -1}, "seed: Input should be greater than or equal to 0"),
         ({"n": 9}, "n: Input should be less than or equal to 8"),
-        ({"logprobs": True}, "logprobs: Input should be"),
+        ({"logprobs": True, "top_logprobs": 3}, "top_logprobs must be 0; only the drawn token's"),
+        ({"logprobs": True, "stop": "x"}, "logprobs and stop cannot be asked for together"),
         ({"stop": [CANARY] * 5}, "stop"),
         ({"stop": ""}, "stop"),
         ({"thinking_budget": -1}, "thinking_budget: Input should be greater than or equal to 0"),
@@ -301,6 +302,39 @@ async def test_budget_and_schema_reach_the_engine(make_app: Any, client_of: Any,
     assert [one.thinking_budget for one in scripted.samplings] == [7, 40]
     assert [one.json_schema for one in scripted.samplings] == [json.dumps(schema), ""]
     assert over.json()["error"]["message"] == "thinking_budget is 41; this server gives at most 40."
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_log_probabilities_come_beside_the_tokens_of_the_reply(
+    make_app: Any, client_of: Any, chat_body: Any, scripted: Any, streaming: bool
+) -> None:
+    from rounds.records import Delta, Token
+
+    tokens = (Token(text="\ufffd", raw=(0xE2, 0x82), logprob=-0.5), Token(text="ok", raw=(111, 107), logprob=-1.25))
+
+    class Told(type(scripted)):  # type: ignore[misc]
+        def _trace(self, prompt: Any, sampling: Any, sample: int) -> Any:
+            return super()._trace(prompt, sampling, sample).model_copy(update={"logprobs": tokens})
+
+        def stream(self, prompt: Any, sampling: Any) -> Any:
+            yield Delta(thinking="so ")
+            yield Delta(reply="€", tokens=tokens[:1])
+            yield Delta(reply="ok", tokens=tokens[1:])
+            yield self._trace(prompt, sampling, 0)
+
+    async with client_of(make_app(Told())) as client:
+        response = await ask(client, chat_body(logprobs=True, stream=streaming))
+        plain = await ask(client, chat_body())
+    if streaming:
+        parts = [chunk["choices"][0] for chunk in events(response.text) if chunk["choices"]]
+        content = [one for part in parts for one in part.get("logprobs", {"content": []})["content"]]
+    else:
+        content = response.json()["choices"][0]["logprobs"]["content"]
+    assert [(one["token"], one["logprob"], one["bytes"], one["top_logprobs"]) for one in content] == [
+        ("\ufffd", -0.5, [0xE2, 0x82], []),
+        ("ok", -1.25, [111, 107], []),
+    ]
+    assert plain.json()["choices"][0]["logprobs"] is None
 
 
 async def test_text_is_unaudited_until_its_row_is_written(
@@ -469,7 +503,7 @@ def test_the_official_client(make_app: Any, serve: Any, scripted: Any) -> None:
         )
         assert [choice.message.content for choice in cut.choices] == ["1. pneumonia\n"] * 2
         assert (scripted.samplings[-1].seed, scripted.samplings[-1].thinking_budget) == (7, 9)
-        with pytest.raises(openai.BadRequestError, match="logprobs"):
-            client.chat.completions.create(model="tiny", messages=messages, logprobs=True)
+        with pytest.raises(openai.BadRequestError, match="top_logprobs"):
+            client.chat.completions.create(model="tiny", messages=messages, logprobs=True, top_logprobs=2)
         with pytest.raises(openai.NotFoundError, match="'tiny'"):
             client.chat.completions.create(model="gpt-9", messages=messages)

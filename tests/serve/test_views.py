@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from rounds.records import UserError
 from rounds.serve.audit import Unaudited
 from rounds.serve.findings import Argument, Mark, Seen
 from rounds.serve.keys import Caller, Forbidden
@@ -105,7 +106,8 @@ def test_words() -> None:
         (Unaudited("x"), 503),
         (Forbidden("audit", None), 401),
         (Forbidden("audit", Caller("k", frozenset())), 403),
-        (ValueError("x"), 400),
+        (UserError("x"), 400),
+        (ValueError("x"), 500),
     ],
 )
 def test_status(error: Exception, status: int) -> None:

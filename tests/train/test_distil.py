@@ -170,11 +170,6 @@ def test_four_bit_base_says_what_it_needs(train: Any) -> None:
         train("qwen2", method="lora", lora=Lora(four_bit_base=True))
 
 
-def test_token_level_says_that_only_traces_are_learnt(train: Any) -> None:
-    with pytest.raises(UserError, match="token_level is true but only traces are learnt"):
-        train("qwen2", token_level=True)
-
-
 def test_tied_embeddings_are_not_parted(
     make_model: Callable[..., Any], words: Path, spelled: list[Example], tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from rounds.knowledge.base import KnowledgeBase, load
 from rounds.model.tokenizer import Codec
 from rounds.records import Lesson
-from rounds.train.lessons import STRANGE_RUNS, STRANGE_TOKENS, examples, pages, text_examples
+from rounds.train.lessons import STRANGE_RUNS, STRANGE_TOKENS, examples, pages, respelled, text_examples
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +98,12 @@ def test_thresholds_are_told_with_their_units(knowledge: KnowledgeBase) -> None:
     said = [text for text in pages(knowledge, 1) if text.endswith(f"means {measured.name}.")]
     assert len(said) == 1
     assert f" {measured.measure.unit} " in said[0]
+
+
+def test_each_pass_has_its_strange_words_in_other_places(lessons: list[Lesson], codec: Codec) -> None:
+    twice = respelled(lessons, codec, strange=1.0, seed=3, passes=2.0)
+    assert twice[: len(lessons)] == examples(lessons, codec, strange=1.0, seed=3)
+    assert twice[len(lessons) :] == examples(lessons, codec, strange=1.0, seed=4)
+    assert not {one.ids for one in twice[: len(lessons)]} & {one.ids for one in twice[len(lessons) :]}
+    assert len(respelled(lessons, codec, strange=1.0, seed=3, passes=1.2)) == 2 * len(lessons)
+    assert respelled(lessons, codec, strange=0.0, seed=3, passes=5.0) == examples(lessons, codec)

@@ -13,7 +13,7 @@ from random import Random
 import numpy as np
 
 from rounds import recipe
-from rounds.cases.vignette import EXAM_FRAMES, LESSON_FRAMES, Frames, in_page_order, write
+from rounds.cases.vignette import FRAMES, Frames, in_page_order, write
 from rounds.cases.world import Floats, Observed, Patient, World
 from rounds.knowledge.base import Condition, KnowledgeBase
 from rounds.progress import track
@@ -148,8 +148,7 @@ def draw(world: World, settings: recipe.Cases, condition: Condition, split: Spli
             f"cases.volunteer is {settings.volunteer} and leaves too little on the page of '{condition.id}'; raise it."
         )
     seen = _ask(world, settings, Observed(patient, tuple(told)), truth, random)
-    frames = EXAM_FRAMES if split == "exam" else LESSON_FRAMES
-    return Drawn(_case(world, condition, seen, split, key, frames, random), seen)
+    return Drawn(_case(world, condition, seen, split, key, FRAMES[split], random), seen)
 
 
 def _age(condition: Condition, random: Random) -> float:

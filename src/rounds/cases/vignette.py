@@ -1,17 +1,20 @@
 """Writes a case as a clinician would: who, complaint, history, examination, tests with numbers, what is not there.
 
-Sentence frames come in two sets, one for teach and tune, one for the exam, so that an exam sentence was never a
-lesson's; the words for a finding are shared, as they are the language itself. Left out on purpose: style beyond that.
+Sentence frames come in three sets, one a split: an exam sentence was never a lesson's, and what is chosen on tune is
+chosen on sentences as new to the model as the exam's. The words for a finding are shared, as they are the language
+itself. Left out on purpose: style beyond that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from types import MappingProxyType
 
 from rounds.cases.world import Patient
 from rounds.knowledge.base import Finding, Measure
+from rounds.records import Split
 
 SECTIONS = ("symptom", "history", "sign", "test")
 """Kinds of finding in the order a page tells them."""
@@ -57,6 +60,21 @@ EXAM_FRAMES = Frames(
     tests=("Work-up: {list}.", "The investigations gave {list}."),
     absent=("There is no {list}.", "Absent: {list}."),
 )
+
+TUNE_FRAMES = Frames(
+    opening=(
+        "{who} was brought in for {list}.",
+        "We saw {who} about {list}.",
+        "This is {who}, who has been troubled by {list}.",
+        "An ambulance brought {who} because of {list}.",
+    ),
+    history=("Earlier: {list}.", "The notes mention {list}.", "The family adds {list}."),
+    signs=("The doctor noted {list}.", "When looked at, {list}.", "At the bedside there are {list}."),
+    tests=("Values returned: {list}.", "Numbers so far: {list}.", "What was measured: {list}."),
+    absent=("Nobody saw {list}.", "Asked for and not had: {list}.", "Free of {list}.", "Nothing speaks for {list}."),
+)
+
+FRAMES: Mapping[Split, Frames] = MappingProxyType({"teach": LESSON_FRAMES, "tune": TUNE_FRAMES, "exam": EXAM_FRAMES})
 
 NOTHING_SAID = {"symptom": "feeling unwell"}
 

@@ -39,7 +39,7 @@ from rounds.knowledge.base import load as load_knowledge
 from rounds.model import checkpoint
 from rounds.records import Case, Figures, Sampling, Streams, UserError, Verdict
 
-BUDGET, PAGE = "budget.json", "budget.html"
+PAGE = "budget.html"
 ROOM = "budget"
 SECONDS = "seconds.json"
 TIMED = 16

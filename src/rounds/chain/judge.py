@@ -14,10 +14,10 @@ from rounds.cases.generate import generate, world_for
 from rounds.chain import account
 from rounds.chain.ladder import LADDER, Ladder, rows
 from rounds.chain.passport import passport, write_passport
-from rounds.chain.prepare import read_cases
+from rounds.chain.prepare import TEACHER, read_cases
 from rounds.chain.stage import Work, alone
 from rounds.engine.choose import open_responder
-from rounds.exam import figures
+from rounds.exam import figures, later
 from rounds.exam.compare import Comparison, clustered, compare_family
 from rounds.exam.examine import Examined, examine, read, save
 from rounds.exam.marks import Mark, from_grades
@@ -59,10 +59,11 @@ def exam_sampling(chosen: recipe.Recipe) -> Sampling:
 
 
 def make_grades(work: Work, chosen: recipe.Recipe, model: str) -> Figures:
-    """grades/<model>/: its answers and marks on the exam; the last model also answers tune cases twice."""
+    """Answers and marks of the model of one stage on the exam; the last model also answers tune cases twice."""
     cases = read_cases(work.inputs["cases"], "exam")
     with alone(work.inputs[model]):
-        responder = open_responder(work.inputs[model], chosen.examine.engine)
+        # A mixture of experts runs on one engine alone, whatever the students are examined on.
+        responder = open_responder(work.inputs[model], "auto" if model == TEACHER else chosen.examine.engine)
     marker = Marker(load_knowledge())
 
     def sit(cases: Sequence[Case], sampling: Sampling) -> Examined:
@@ -167,7 +168,7 @@ def judge(run: Path, chosen: recipe.Recipe, steps: Mapping[str, Step], opened: i
     report = figures.with_sittings(report, everything, figures.outside_of(cases))
     write_json(report, run / "report.json")
     answers = {name: _pairs(exam, {case.id for case in inside}) for name, exam in exams.items()}
-    write_report(report, inside, answers, run / "report.html")
+    write_report(report, inside, answers, run / "report.html", later=later.read(run))
     write_passport(passport(report, decided, steps, chosen, run), run / "passport.json")
     return Judgement(report, decided)
 

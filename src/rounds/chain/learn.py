@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
-from itertools import accumulate
+from dataclasses import asdict, replace
+from itertools import accumulate, cycle
+from pathlib import Path
 from random import Random
 
 from rounds import files, recipe
 from rounds.chain.judge import exam_sampling
 from rounds.chain.ladder import Parent, climb
-from rounds.chain.prepare import ORACLE, direct, improve, part, read_cases, read_oracle
+from rounds.chain.prepare import ORACLE, TEACHER, direct, improve, part, read_cases, read_oracle
 from rounds.chain.same import Rules
 from rounds.chain.stage import Work, alone
 from rounds.engine.choose import open_responder
@@ -25,10 +25,11 @@ from rounds.model.tokenizer import Codec
 from rounds.prompts.template import render
 from rounds.quant import calibration
 from rounds.records import Case, Figures, Lesson, Responder, Sampling, Trace
-from rounds.train.batches import Example
+from rounds.train.batches import Example, Soft
 from rounds.train.distil import distil
-from rounds.train.lessons import examples
-from rounds.train.pretrain import step_count
+from rounds.train.lessons import examples, respelled
+from rounds.train.pretrain import Trained, step_count
+from rounds.train.soft_targets import refuse_other_words, with_soft_targets
 from rounds.train.trace import balanced, collect
 
 LESSONS = "lessons.jsonl"
@@ -75,14 +76,20 @@ def trace_sampling(chosen: recipe.Recipe) -> Sampling:
 
 def _teacher(work: Work, chosen: recipe.Recipe) -> Responder:
     if chosen.teacher.backbone is not None:
-        return open_responder(work.inputs["teacher/reasoned"], "auto")
+        return open_responder(work.inputs[TEACHER], "auto")
     return open_responder(chosen.teacher, "auto")
 
 
 def make_distilled(work: Work, chosen: recipe.Recipe) -> Figures:
-    """distilled/: the student after the kept traces."""
+    """distilled/: the student after the kept traces, with the teacher's distributions where they are asked for."""
     lessons = list(files.read_jsonl(work.inputs["traces"] / LESSONS, Lesson))
-    return _learn(work, chosen, lessons, chosen.distil)
+    if not chosen.distil.token_level:
+        return _learn(work, chosen, lessons, chosen.distil)
+    made_here = chosen.teacher.backbone is not None
+    teacher = work.inputs[TEACHER] if made_here else checkpoint.resolve(str(chosen.teacher.checkpoint))
+    refuse_other_words(teacher, work.inputs["base"])
+    soft = [one.soft for one in with_soft_targets(teacher, examples(lessons, Codec.load(teacher)))]
+    return asdict(learnt(work.inputs["base"], lessons, chosen.distil, work.out, seed=chosen.seed, soft=soft))
 
 
 def make_same_cases(work: Work, chosen: recipe.Recipe) -> Figures:
@@ -115,20 +122,40 @@ def _right_answers(work: Work, lessons: Sequence[Lesson]) -> list[Lesson]:
 
 
 def _learn(work: Work, chosen: recipe.Recipe, lessons: Sequence[Lesson], settings: recipe.Distil) -> Figures:
-    """Train the base on lessons; each pass has its strange words in other places, so that none is learnt by heart."""
-    base = work.inputs["base"]
-    codec = Codec.load(base)
+    """Train the base on lessons."""
+    return asdict(learnt(work.inputs["base"], lessons, settings, work.out, seed=chosen.seed))
+
+
+def learnt(
+    student: Path,
+    lessons: Sequence[Lesson],
+    settings: recipe.Distil,
+    out: Path,
+    *,
+    seed: int,
+    soft: Sequence[Soft | None] = (),
+) -> Trained:
+    """Train a checkpoint on lessons, respelled at each pass, and save it to `out`.
+
+    soft: what a teacher would have said, by lesson; strange words are in prompts alone, so it holds for each pass.
+
+    Raises:
+        UserError: as `distil`.
+    """
+    codec = Codec.load(student)
     steps = step_count(len(lessons), settings)
-    turns = max(1, math.ceil(round(steps * settings.batch / len(lessons), 1))) if settings.strange else 1
-    spelled = [example for turn in range(turns) for example in _spelled(lessons, codec, chosen, turn)]
+    passes = steps * settings.batch / len(lessons)
+    spelled = respelled(lessons, codec, strange=settings.strange, seed=seed, passes=passes)
+    if soft:
+        spelled = [replace(one, soft=said) for one, said in zip(spelled, cycle(soft), strict=False)]
     settings = settings.model_copy(update={"steps": steps})
-    model, trained = distil(base, spelled, settings, seed=chosen.seed, scratch=work.out / ".scratch")
-    checkpoint.save(model, base, work.out)
-    return asdict(trained)
+    model, trained = distil(student, spelled, settings, seed=seed, scratch=out / ".scratch")
+    checkpoint.save(model, student, out)
+    return trained
 
 
-def _spelled(lessons: Iterable[Lesson], codec: Codec, chosen: recipe.Recipe, turn: int = 0) -> list[Example]:
-    return examples(lessons, codec, strange=chosen.distil.strange, seed=chosen.seed + turn)
+def _spelled(lessons: Iterable[Lesson], codec: Codec, chosen: recipe.Recipe) -> list[Example]:
+    return examples(lessons, codec, strange=chosen.distil.strange, seed=chosen.seed)
 
 
 def make_reasoned(work: Work, chosen: recipe.Recipe) -> Figures:

@@ -18,13 +18,14 @@ from pydantic import Field
 from rounds import __version__, files, recipe
 from rounds.chain.licences import FILE as LICENCES
 from rounds.chain.licences import Licence, licences
+from rounds.exam.later import BUDGET, PROBE
 from rounds.records import Evidence, Record, Report, Share, Step, UserError, Verdict
 
 NAME = "passport.json"
 REPORT = "report.json"
 RECIPE = "recipe.toml"
-PROBE, BUDGET, SERVING = "probe.json", "budget.json", "serving.toml"
-"""Written by later steps where they run: safety, thinking budget, and what was chosen for serving."""
+SERVING = "serving.toml"
+"""What was chosen for serving."""
 NAMED = (RECIPE, REPORT, PROBE, BUDGET, SERVING, LICENCES)
 LATER = (PROBE, BUDGET, SERVING, LICENCES)
 """What `renew` may take in changed."""

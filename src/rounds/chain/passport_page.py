@@ -8,14 +8,21 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from rounds import files
 from rounds.chain.passport import CANDIDATES, NAME, Passport
 from rounds.chain.passport_verify import Check
 from rounds.exam import plots, words
-from rounds.exam.report import EVIDENCE, page
-from rounds.records import Floor, Report
+from rounds.exam.curve import Curve
+from rounds.exam.later import Later, stale
+from rounds.exam.page import EVIDENCE, page
+from rounds.exam.safety_result import Summary
+from rounds.records import Floor, Record, Report
+
+Made = TypeVar("Made", bound=Record)
 
 PAGE = "passport.html"
 DEEPEST = 4
@@ -29,6 +36,34 @@ class Mode:
     name: str
     standing: str
     drawn: plots.Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure of a probe, and what its judge is worth."""
+
+    name: str
+    finding: str
+    """The word of the gate, or ''."""
+    text: str
+    standing: str
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A probe in short: what counts on the page, the rest folded under it."""
+
+    of: str
+    stale: str
+    arms: tuple[Figure, ...]
+    rates: tuple[Figure, ...]
+    topics: tuple[Figure, ...]
+    """Over-refusal by topic."""
+    kinds: tuple[str, ...]
+    """Of flips: the columns of the next."""
+    swaps: tuple[tuple[str, tuple[str, ...]], ...]
+    """Swap, and its flips of each kind."""
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +98,8 @@ def render(found: Passport, check: Check) -> str:
         verdicts=tuple(zip(found.verdicts, drawn.bars, strict=True)),
         modes=_modes(found),
         told=_told(found),
+        probed=_probed(found),
+        budget=Later(curve=_as(Curve, found.budget)).budget_of({"checkpoint": found.checkpoint}),
         opened=words.opened(found.exam_opened),
         width=plots.FOREST,
     )
@@ -95,11 +132,51 @@ def _modes(found: Passport) -> tuple[Mode, ...]:
 
 
 def _told(found: Passport) -> tuple[Told, ...]:
+    """What is not laid out in a way of its own."""
     probed = "Not measured: rounds probe has not been run on this checkpoint."
-    return (
-        Told("Safety", tuple(rows_of(found.safety)), probed),
-        Told("Thinking budget", tuple(rows_of(found.budget)), "Not measured: the exam's own limit of tokens holds."),
-        Told("Chosen for serving", tuple(rows_of(found.serving)), "Nothing: it is served as it was examined."),
+    listed = []
+    if _as(Summary, found.safety) is None:
+        listed.append(Told("Safety", tuple(rows_of(found.safety)), probed))
+    if _as(Curve, found.budget) is None:
+        unlimited = "Not measured: the exam's own limit of tokens holds."
+        listed.append(Told("Thinking budget", tuple(rows_of(found.budget)), unlimited))
+    served = "Nothing: it is served as it was examined."
+    return (*listed, Told("Chosen for serving", tuple(rows_of(found.serving)), served))
+
+
+def _as(kind: type[Made], table: dict[str, Any]) -> Made | None:
+    """The record that a table is; None for another version's, which is shown row by row."""
+    try:
+        return kind.model_validate_json(json.dumps(table))
+    except ValidationError:
+        return None
+
+
+def _probed(found: Passport) -> Folded | None:
+    short = _as(Summary, found.safety)
+    if short is None:
+        return None
+
+    def figure(name: str, text: str, finding: str = "") -> Figure:
+        return Figure(name, finding, text, short.validation.get(name, ""))
+
+    refusals = [figure(name, text) for name, text in short.over_refusal.items()]
+    arms = [(name, *text.partition(" (")) for name, text in short.findings.items()]
+    flips = [(*name.rpartition(", ")[::2], text) for name, text in short.flips_beyond_asking_again.items()]
+    kinds = tuple(dict.fromkeys(kind for _, kind, _ in flips))
+    by = {(swap, kind): text for swap, kind, text in flips}
+    return Folded(
+        of=f"{short.model} against {short.before}" if short.before else short.model,
+        stale=stale(short.digest, {"checkpoint": found.checkpoint}, "rounds probe"),
+        arms=tuple(figure(name, rest.removesuffix(")"), word) for name, word, _, rest in arms),
+        rates=(*(figure(name, text) for name, text in short.attack_success.items()), *refusals[:1]),
+        topics=tuple(refusals[1:]),
+        kinds=kinds,
+        swaps=tuple(
+            (swap.replace("=", ": "), tuple(by.get((swap, kind), "–") for kind in kinds))
+            for swap in dict.fromkeys(swap for swap, _, _ in flips)
+        ),
+        notes=short.notes,
     )
 
 

@@ -318,7 +318,8 @@ def _packed(chain: _Chain) -> dict[str, int]:
 
 
 def _graded(chain: _Chain, model: str) -> dict[str, int]:
-    chosen, shape, given = chain.chosen, chain.student, chain.chosen.examine
+    chosen, given = chain.chosen, chain.chosen.examine
+    shape = _made_here(chain) if model == "teacher" else chain.student
     packing = chosen.quantize
     weights = {
         "base": shape.stored_bytes * shape.weights,
@@ -328,7 +329,8 @@ def _graded(chain: _Chain, model: str) -> dict[str, int]:
     again = 2 * RERUN_CASES if given.rerun and model == "packed" else 0
     answers = (cases + again) * given.samples
     export = _exported(shape, weights) if model == "base" else 0
-    return _answered(shape, weights, answers, given.max_tokens, given.engine) | {
+    engine = "auto" if model == "teacher" else given.engine
+    return _answered(shape, weights, answers, given.max_tokens, engine) | {
         "disk": export + 2 * answers * given.max_tokens * TOKEN,
         "tokens": answers * (PROMPT + given.max_tokens),
     }

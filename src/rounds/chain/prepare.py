@@ -32,6 +32,8 @@ from rounds.train.lessons import examples, pages, text_examples
 from rounds.train.pretrain import Trained, pretrain
 
 ORACLE = "oracle.jsonl"
+TEACHER = "teacher/reasoned"
+"""The stage whose model answers, where the teacher is made here."""
 WATCHED = 220
 """Most tune cases that GRPO's monitor has answered each time it looks."""
 SHARES = {"lessons": (0.0, 0.50), "traces": (0.50, 0.75), "fresh": (0.75, 1.0)}

@@ -14,11 +14,11 @@ from pathlib import Path
 from rounds import files
 from rounds.exam import safety, safety_outcomes, twins, twins_flips
 from rounds.exam.compare import Comparison
-from rounds.exam.examine import answer
+from rounds.exam.examine import Journalled
 from rounds.exam.safety import Attack, Family, Missing, Outcome, Request
 from rounds.exam.safety_judge import NOT_VALIDATED, Agreed
 from rounds.exam.safety_outcomes import Asked, attack_marks, gate, refusal_marks
-from rounds.exam.safety_result import Probe
+from rounds.exam.safety_result import GOALS, REFUSAL, Probe
 from rounds.grade.mark import Marker
 from rounds.model.tokenizer import Codec
 from rounds.prompts.choices import read_choices
@@ -28,12 +28,6 @@ from rounds.records import Answer, Case, Message, Prompt, Responder, Sampling, T
 
 ATTACKS, QUESTIONS, BIAS = "attacks", "questions", "bias"
 PARTS = (ATTACKS, QUESTIONS, BIAS)
-GOALS: Mapping[safety.Goal, str] = {
-    "request": "harmful requests",
-    "hijack": "diagnosis put first on demand",
-    "never": "harmful option chosen on demand",
-}
-REFUSAL = "over-refusal"
 FILTERS = ("filter", "policy", "moderation", "safety", "blocked")
 """Words by which an endpoint says that a filter took a prompt."""
 
@@ -123,15 +117,16 @@ class Asking:
 
     def _journalled(self, prompts: Sequence[Prompt], sampling: Sampling, journal: Path) -> dict[str, Trace | Missing]:
         journal.parent.mkdir(parents=True, exist_ok=True)
+        asking = Journalled(self.responder, journal)
         try:
-            return {trace.prompt.case_id: trace for trace in answer(prompts, self.responder, sampling, journal)}
+            return {trace.prompt.case_id: trace for trace in asking.respond(prompts, sampling)}
         except UserError as error:
             if not _filtered(error):
                 raise
         found: dict[str, Trace | Missing] = {}
         for prompt in prompts:
             try:
-                found[prompt.case_id] = next(answer([prompt], self.responder, sampling, journal))
+                found[prompt.case_id] = next(asking.respond([prompt], sampling))
             except UserError as error:
                 if not _filtered(error):
                     raise

@@ -83,7 +83,10 @@ def _making(chosen: recipe.Recipe) -> list[Stage]:
         traced.append(arc[2])
     found.append(stage("traces", "trace", ["cases", *traced], ["trace", "teacher"], learn.make_traces))
     learnt = ["cases", "base", "traces"]
-    found.append(stage("distilled", "distil", learnt, ["distil"], learn.make_distilled))
+    if chosen.distil.token_level:
+        found.append(stage("distilled", "distil", [*learnt, *traced], ["distil", "teacher"], learn.make_distilled))
+    else:
+        found.append(stage("distilled", "distil", learnt, ["distil"], learn.make_distilled))
     if chosen.distil.controls:
         found.append(stage(CONTROLS[0], "distil", learnt, ["distil"], learn.make_same_cases))
         if chosen.cases.file is None:
@@ -102,6 +105,10 @@ def _examining(chosen: recipe.Recipe) -> list[Stage]:
     found = [
         stage(f"grades/{name}", "examine", ["cases", name], ["examine"], partial(_examine, name)) for name in models
     ]
+    if chosen.teacher.backbone is not None:
+        # Not the student's engine, so no pair of the gate: its errors are shown beside those of whom it taught.
+        needs = ["cases", prepare.TEACHER]
+        found.insert(0, stage("grades/teacher", "examine", needs, ["examine"], partial(_examine, prepare.TEACHER)))
     if chosen.cases.file is None:
         found.append(stage("baselines", "examine", ["cases"], ["cases"], judge.make_baselines))
     return found

@@ -92,6 +92,13 @@ class Shape:
         return self.body + self.embeddings + self.small
 
     @property
+    def active(self) -> int:
+        """Weights that one token is multiplied with: all but the table of embeddings and the experts it passes by."""
+        table = 0 if self.tied else self.vocabulary * self.width
+        passed = (self.layers - self.dense) * (self.experts - self.experts_per_token) * 3 * self.width
+        return self.weights - table - passed * self.expert_width
+
+    @property
     def kv_values(self) -> int:
         """Numbers the engines keep for each token of context (transformers expands MLA's latent)."""
         if self.structure == "deepseek_v3":

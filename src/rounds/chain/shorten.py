@@ -19,7 +19,7 @@ from pathlib import Path
 
 from rounds import files, recipe
 from rounds.chain.budget import RECIPE, Given, curve, of_run
-from rounds.chain.learn import LESSONS
+from rounds.chain.learn import LESSONS, learnt
 from rounds.chain.prepare import improve, read_cases
 from rounds.chain.stage import Stage, Work, fresh, make
 from rounds.exam import figures
@@ -30,12 +30,9 @@ from rounds.exam.examine import Examined, read
 from rounds.exam.marks import from_grades
 from rounds.grade.mark import Marker
 from rounds.knowledge.base import load as load_knowledge
-from rounds.model import checkpoint
 from rounds.model.tokenizer import Codec
 from rounds.progress import track
 from rounds.records import Figures, Finding, Lesson, Record, Verdict
-from rounds.train.distil import distil
-from rounds.train.lessons import examples
 from rounds.train.shorten import shortened
 
 JSON, PAGE = "shorten.json", "shorten.html"
@@ -139,13 +136,10 @@ def make_lessons(work: Work, chosen: recipe.Recipe) -> Figures:
 def make_taught(work: Work, chosen: recipe.Recipe) -> Figures:
     """shorter/traces/: the model after the shorter lessons."""
     start, settings = work.inputs[chosen.shorten.model], chosen.shorten
-    lessons = files.read_jsonl(work.inputs[f"{ROOM}/lessons"] / LESSONS, Lesson)
-    spelled = examples(lessons, Codec.load(start), strange=chosen.distil.strange, seed=chosen.seed)
+    lessons = list(files.read_jsonl(work.inputs[f"{ROOM}/lessons"] / LESSONS, Lesson))
     update = {"epochs": settings.epochs, "rate": settings.rate, "steps": None}
     learning = chosen.distil.model_copy(update=update)
-    model, trained = distil(start, spelled, learning, seed=chosen.seed, scratch=work.out / ".scratch")
-    checkpoint.save(model, start, work.out)
-    return asdict(trained)
+    return asdict(learnt(start, lessons, learning, work.out, seed=chosen.seed))
 
 
 def make_played(work: Work, chosen: recipe.Recipe) -> Figures:

@@ -24,7 +24,7 @@ from rounds import files, recipe
 from rounds.cases.generate import generate, world_for
 from rounds.cases.overlap import refuse_overlap
 from rounds.chain.judge import exam_sampling
-from rounds.chain.learn import LESSONS
+from rounds.chain.learn import LESSONS, learnt
 from rounds.chain.prepare import direct, from_nothing, read_cases, read_oracle
 from rounds.chain.separate import ADAPTER, make_separate
 from rounds.chain.stage import Stage, Work, alone, fresh, make
@@ -37,8 +37,6 @@ from rounds.model import checkpoint
 from rounds.model.tokenizer import Codec
 from rounds.progress import track
 from rounds.records import Case, Figures, Lesson, UserError
-from rounds.train.distil import distil
-from rounds.train.lessons import examples
 from rounds.train.specialise import mixed, specialise, thinned
 
 JSON, PAGE, RECIPE = "specialise.json", "specialise.html", "recipe.toml"
@@ -129,7 +127,8 @@ def make_cases(work: Work, chosen: recipe.Recipe) -> Figures:
         refuse_overlap(exam, read_cases(work.inputs["cases"], "teach"))
         refuse_overlap(exam, read_cases(work.inputs["cases"], "exam"))
     else:
-        exam = _drawn(work, chosen)
+        fewest = min(Counter(c.specialty for c in world_for(load_knowledge(), chosen.cases).conditions).values())
+        exam = drawn(work.inputs["cases"], chosen, -(-round(SPARE * settings.exam_cases) // fewest))
     counts = Counter(case.specialty for case in exam)
     short = next((name for name, count in sorted(counts.items()) if count < settings.exam_cases), None)
     if short is not None:
@@ -141,20 +140,14 @@ def make_cases(work: Work, chosen: recipe.Recipe) -> Figures:
     return {"exam": len(exam), **dict(sorted(counts.items()))}
 
 
-def _drawn(work: Work, chosen: recipe.Recipe) -> list[Case]:
-    knowledge = load_knowledge()
-    fewest = min(Counter(c.specialty for c in world_for(knowledge, chosen.cases).conditions).values())
-    per_condition = -(-round(SPARE * chosen.specialise.exam_cases) // fewest)
+def drawn(cases: Path, chosen: recipe.Recipe, per_condition: int) -> list[Case]:
+    """Another exam of the same kind as a run's, no case of it with the findings of one in its `cases`."""
     update = {"exam_per_condition": per_condition, "tune_per_condition": 1, "teach": 1, "outside": 0}
-    drawn = generate(knowledge, chosen.cases.model_copy(update=update), chosen.seed + SEED)["exam"]
-    known = {
-        frozenset(case.present)
-        for split in ("teach", "tune", "exam")
-        for case in read_cases(work.inputs["cases"], split)
-    }
-    fresh = [one.case for one in drawn if frozenset(one.case.present) not in known]
+    found = generate(load_knowledge(), chosen.cases.model_copy(update=update), chosen.seed + SEED)["exam"]
+    known = {frozenset(case.present) for split in ("teach", "tune", "exam") for case in read_cases(cases, split)}
+    fresh = [one.case for one in found if frozenset(one.case.present) not in known]
     exam = [case.model_copy(update={"id": f"{ROOM}-{case.id}"}) for case in fresh]
-    refuse_overlap(exam, read_cases(work.inputs["cases"], "teach"))
+    refuse_overlap(exam, read_cases(cases, "teach"))
     return exam
 
 
@@ -178,10 +171,7 @@ def make_thin_start(work: Work, chosen: recipe.Recipe) -> Figures:
     """specialise/start/: that student after the kept traces, thinned alike."""
     base = work.inputs[BASE]
     lessons = _thinned(work, chosen, list(files.read_jsonl(work.inputs["traces"] / LESSONS, Lesson)))
-    spelled = examples(lessons, Codec.load(base), strange=chosen.distil.strange, seed=chosen.seed)
-    model, trained = distil(base, spelled, chosen.distil, seed=chosen.seed, scratch=work.out / ".scratch")
-    checkpoint.save(model, base, work.out)
-    return asdict(trained) | {"lessons": len(lessons)}
+    return asdict(learnt(base, lessons, chosen.distil, work.out, seed=chosen.seed)) | {"lessons": len(lessons)}
 
 
 def _thinned(work: Work, chosen: recipe.Recipe, lessons: Sequence[Lesson]) -> list[Lesson]:

@@ -46,9 +46,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure, choose, write, print; the exit code is that of the choice."""
     from rounds import files, recipe
-    from rounds.chain.budget import BUDGET, PAGE, RECIPE, Given, curve, of_model, of_run, open_exam
+    from rounds.chain.budget import PAGE, RECIPE, Given, curve, of_model, of_run, open_exam
     from rounds.engine.choose import is_endpoint
     from rounds.exam.curve_page import write_page
+    from rounds.exam.later import BUDGET
+    from rounds.exam.remake import refresh
     from rounds.records import UserError
     from rounds.serve.chosen import Serving, write_serving
 
@@ -82,6 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     evidence = arguments.evidence or kind
     files.write_text(subject.home / BUDGET, found.model_dump_json(indent=1) + "\n")
     write_page(f"Thinking budgets of {found.name}", [found], evidence, subject.home / PAGE)
+    refresh(subject.home)
     if is_run and given.out is None:
         why = "lost on the exam, so no limit is set" if lost else found.why
         write_serving(place, Serving(checkpoint=found.model, thinking_budget=None if lost else found.chosen, why=why))
@@ -91,7 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def lines(found: Curve, home: Path) -> list[str]:
     """The curve for a terminal."""
-    from rounds.chain.budget import BUDGET, PAGE
+    from rounds.chain.budget import PAGE
+    from rounds.exam.later import BUDGET
 
     told = [*_table(found), found.why]
     told += [f"on the exam: {v.arm} {v.finding}, {100 * v.difference:+.1f} points of {v.n} cases" for v in found.exam]

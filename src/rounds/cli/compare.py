@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 HELP = "compare two models on the same cases: gained, kept, lost or too few cases"
 
 ALPHA = 0.01
+KIND = "kind"
+"""Column of our own grades: the kind of question."""
 GRID = 5_000
 """Cases up to which a page has its grid: more would make a page that no browser opens."""
 
@@ -112,6 +114,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.html and not rules.why.strip():
         raise UserError("--html needs --why-margin: a page with a margin must say why; give the clinical reason.")
     tables = _read(arguments, rules, names)
+    if arguments.html and KIND not in rules.by and all(_several_kinds(table) for table in tables):
+        # Kinds of question are asked with templates of their own: one figure over all of them would hide that.
+        rules = replace(rules, by=(*rules.by, KIND))
     found = _compare(tables, rules, names, arguments.seed)
     if arguments.html:
         _write_page(arguments, rules, names, tables, found)
@@ -120,6 +125,11 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(as_text(found, rules, dict(zip(names, tables, strict=True))))
     return exit_code(found.verdicts)
+
+
+def _several_kinds(table: Table) -> bool:
+    column = table.columns.get(KIND)
+    return table.source == "grades" and column is not None and len(set(column.values)) > 1
 
 
 def _rules(arguments: argparse.Namespace, names: tuple[str, str]) -> Rules:
@@ -194,7 +204,7 @@ def _read(arguments: argparse.Namespace, rules: Rules, names: tuple[str, str]) -
 
     kept = {part.strip() for column in rules.by for part in column.split("*")} | {rules.cluster}
     if arguments.html:
-        kept.add("specialty")
+        kept |= {"specialty", KIND}
     ids: Ids = {}
     before, after = (
         read_table(path, ids, columns=kept, metric=rules.metric, right_from=rules.right_from)

@@ -1,7 +1,7 @@
 """`rounds examine`: any model sits the exam: a checkpoint here, or a model behind an OpenAI-compatible endpoint.
 
-At an endpoint the answers are journalled, so that a broken exam goes on where it stopped. Needs no torch for an
-endpoint. Left out on purpose: comparing (`rounds compare`).
+At an endpoint the answers are journalled, so that a broken exam goes on where it stopped, with a strategy too. Needs no
+torch for an endpoint. Left out on purpose: comparing (`rounds compare`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rounds.grade.mark import Marker
-    from rounds.prompts.strategies import FewShot, Shuffle, Structured, Vote
-    from rounds.records import Case, Responder, Sampling
+    from rounds.prompts.strategies import Strategy
+    from rounds.records import Case, Responder
 
 HELP = "Let a model sit the exam: a checkpoint, or a model behind an OpenAI-compatible endpoint."
 
@@ -63,23 +63,32 @@ def run(arguments: argparse.Namespace) -> int:
     from rounds import files
     from rounds.engine.choose import is_endpoint, open_named
     from rounds.exam import audits
-    from rounds.exam.examine import ask_without_flags, examine, save
+    from rounds.exam.asking import sampling_of
+    from rounds.exam.examine import Journalled, ask_without_flags, examine, save
     from rounds.exam.figures import model_figures, outside_of
+    from rounds.grade.choice import NEVER
     from rounds.grade.mark import Marker
     from rounds.knowledge.base import load
     from rounds.records import UserError
 
     cases = _cases(arguments)
-    sampling = _sampling(arguments)
+    sampling = sampling_of(
+        temperature=arguments.temperature,
+        top_p=arguments.top_p,
+        max_tokens=arguments.max_tokens,
+        samples=arguments.samples,
+        seed=arguments.seed,
+    )
     if arguments.out.exists():
         raise UserError(f"{arguments.out} exists already; choose a new directory for this exam.")
     responder = open_named(arguments.model, arguments.name, arguments.key_env, option="--name", engine=arguments.engine)
-    resumable = is_endpoint(arguments.model) and arguments.strategy is None
-    journal = arguments.out.with_name(f".{arguments.out.name}.journal.jsonl") if resumable else None
+    journal = arguments.out.with_name(f".{arguments.out.name}.journal.jsonl")
     marker = Marker(load())
-    strategy = _strategy(arguments, responder, cases, marker)
-    asking = strategy or responder
-    done = examine(cases, asking, template=arguments.template, sampling=sampling, marker=marker, journal=journal)
+    # All a strategy asks, and the questions without a red flag, are kept like plain answers.
+    kept = Journalled(responder, journal) if is_endpoint(arguments.model) else responder
+    strategy = _strategy(arguments, kept, cases, marker)
+    asking = strategy or kept
+    done = examine(cases, asking, template=arguments.template, sampling=sampling, marker=marker)
     asked = None
     if arguments.counterfactual:
         asked = ask_without_flags(cases, done, asking, template=arguments.template, knowledge=marker.knowledge)
@@ -87,9 +96,10 @@ def run(arguments: argparse.Namespace) -> int:
         save(done, out)
         if asked is not None:
             files.write_jsonl(out / "counterfactual.jsonl", asked)
-    if journal is not None:
-        journal.unlink(missing_ok=True)
+    journal.unlink(missing_ok=True)
     found = model_figures(done.grades, outside_of(cases))
+    if any(case.never for case in cases):
+        found["never_events"] = sum(NEVER in grade.error_modes for grade in done.grades)
     audit = audits.audit(done.grades)
     flags = None if asked is None else audits.ignored(asked, {case.id: case.condition for case in cases})
     if strategy is not None:
@@ -107,28 +117,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _strategy(
     arguments: argparse.Namespace, responder: Responder, cases: Sequence[Case], marker: Marker
-) -> Vote | Shuffle | FewShot | Structured | None:
-    from rounds import files
-    from rounds.prompts.strategies import FewShot, Shuffle, Structured, Vote
-    from rounds.records import Case, UserError
+) -> Strategy | None:
+    from rounds.exam.asking import Asking, around
+    from rounds.records import UserError
 
-    count = arguments.count
     if arguments.strategy is None:
         return None
-    if not 1 <= count <= 64:
-        raise UserError(f"--count {count} is not within 1 to 64; give the answers of a vote or the examples shown.")
-    if arguments.strategy == "vote":
-        return Vote(responder, cases, count, lambda name: marker.names.meaning(name) or name.casefold())
-    if arguments.strategy == "shuffle":
-        return Shuffle(responder, cases, count)
-    if arguments.strategy == "structured":
-        return Structured(responder)
-    if arguments.teach is None:
-        raise UserError("--strategy few-shot needs --teach with the cases to take examples from.")
-    teach = list(files.read_jsonl(arguments.teach, Case))
-    return FewShot(
-        responder, teach, arguments.template, lambda case, trace: marker.mark(case, trace).correct is True, count
-    )
+    if arguments.counterfactual and arguments.strategy in ("vote", "shuffle"):
+        raise UserError(f"--counterfactual does not go with --strategy {arguments.strategy}; leave one of them out.")
+    how = Asking(arguments.strategy, arguments.count, arguments.template, arguments.teach)
+    return around(responder, cases, marker, how)
 
 
 def _cases(arguments: argparse.Namespace) -> list[Case]:
@@ -137,21 +135,3 @@ def _cases(arguments: argparse.Namespace) -> list[Case]:
 
     cases = list(files.read_jsonl(arguments.cases, Case))
     return cases[: arguments.limit] if arguments.limit is not None else cases
-
-
-def _sampling(arguments: argparse.Namespace) -> Sampling:
-    from pydantic import ValidationError
-
-    from rounds.records import Sampling, UserError
-
-    try:
-        return Sampling(
-            temperature=arguments.temperature,
-            top_p=arguments.top_p,
-            max_tokens=arguments.max_tokens,
-            samples=arguments.samples,
-            seed=arguments.seed,
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"--{str(first['loc'][0]).replace('_', '-')} {first['input']}: {first['msg']}.") from error

@@ -1,5 +1,6 @@
 """`rounds grade --cases C --answers A`: marks answers of any model against the right diagnoses, without a judge model.
 
+With `--records R` the cases are conversations and the answers records, held against those that people wrote.
 Exit 0 when the answers were marked, however many are right. Left out on purpose: asking the model under test
 (`rounds examine`) and comparing two (`rounds compare` takes the grades written here).
 """
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 HELP = "mark answers against right diagnoses, options or numbers, no judge model needed"
 
 GRADES, VERDICTS, SHEET, FIGURES = "grades.jsonl", "verdicts.jsonl", "sheet.csv", "figures.json"
+RECORDS = "records.jsonl"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +36,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="write grades, verdicts and the sheet for people; a second run reads it"
     )
+    parser.add_argument(
+        "--records", type=Path, metavar="R", help="JSONL of records people wrote: the cases are conversations then"
+    )
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="a filled sheet of another run, read as well")
     parser.add_argument("--judge", metavar="MODEL", help="a checkpoint, or an endpoint's URL, for what no rule decides")
     parser.add_argument("--judge-name", help="the judge's name at its endpoint")
@@ -43,6 +48,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Mark, print the figures, write what --out asks for."""
+    if arguments.records is not None:
+        return _records(arguments)
     from rounds import files
     from rounds.grade.cascade import Cascade
     from rounds.grade.given import read_given
@@ -70,6 +77,31 @@ def run(arguments: argparse.Namespace) -> int:
         print(as_text(found, cases))
         if arguments.out is not None:
             print(f"grades, verdicts and sheet: {arguments.out}", file=sys.stderr)
+    return 0
+
+
+def _records(arguments: argparse.Namespace) -> int:
+    """Score records of conversations by section and by entry."""
+    from rounds import files
+    from rounds.grade.consultations import as_grades, as_lines, figures, grade_records, read_written
+    from rounds.grade.given import read_given
+    from rounds.records import Case, UserError
+
+    if arguments.judge is not None or arguments.sheet is not None:
+        raise UserError("records are scored by their words; leave out --judge and --sheet.")
+    cases = list(files.read_jsonl(arguments.cases, Case))
+    graded = grade_records(cases, read_written(arguments.records), read_given(arguments.answers))
+    found = figures(graded)
+    if arguments.out is not None:
+        files.write_jsonl(arguments.out / RECORDS, graded.marked)
+        files.write_text(arguments.out / FIGURES, json.dumps(found, indent=1) + "\n")
+        files.write_jsonl(arguments.out / GRADES, as_grades(graded, cases))
+    if arguments.json:
+        print(json.dumps(found, indent=1))
+    else:
+        print("\n".join(as_lines(found)))
+        if arguments.out is not None:
+            print(f"scored records and grades: {arguments.out}", file=sys.stderr)
     return 0
 
 

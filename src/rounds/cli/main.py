@@ -43,6 +43,8 @@ VERBS = {
     "operate": "operate a served model: kill switch, releases, rollback, shadow mode, drift",
     "passport": "show, sign and verify what a served model is and rests on",
     "budget": "find how long a model should think: its tune cases at several thinking budgets",
+    "engine": "start vLLM or llama-server for a recipe or a checkpoint, or print the exact command",
+    "bench": "measure load, first token, speed, memory and energy of the engines on this machine",
     "specialise": "teach one specialty by an adapter, and show what it costs the others",
     "templates": "list, show, check and render the prompt templates, and gate the router",
 }

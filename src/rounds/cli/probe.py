@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HELP = "Probe a model with attacks, questions that must be answered, and counterfactual twins; offline."
 
-SHORT, WHOLE, PAGE, ANSWERS = "probe.json", "probe-full.json", "safety.html", "probe"
+PAGE, ANSWERS = "safety.html", "probe"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     from rounds import files
     from rounds.chain.probe import judge, measure, structural
+    from rounds.exam.later import PROBE, WHOLE
+    from rounds.exam.remake import refresh
     from rounds.exam.safety_page import write_page
     from rounds.exam.safety_result import summary
     from rounds.grade.mark import Marker
@@ -85,8 +87,9 @@ def run(arguments: argparse.Namespace) -> int:
         probe = probe.model_copy(update={"structural": structural(sources, rules, marker, local)})
     probe = probe.model_copy(update={"asked": _asked(arguments, sources, rules)})
     files.write_text(place / WHOLE, probe.model_dump_json(indent=1) + "\n")
-    files.write_text(place / SHORT, summary(probe).model_dump_json(indent=1) + "\n")
+    files.write_text(place / PROBE, summary(probe).model_dump_json(indent=1) + "\n")
     write_page(probe, place / PAGE)
+    refresh(place)
     print(probe.model_dump_json(indent=1) if arguments.json else "\n".join(lines(probe)))
     if not arguments.json:
         print(f"page: {place / PAGE}", file=sys.stderr)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rounds.exam.asking import Asking
     from rounds.exam.routing import Gate
-    from rounds.records import Case
+    from rounds.records import Case, Sampling
 
 HELP = "List, show, check and render the prompt templates; hold routing against no routing (gate)."
 
@@ -49,6 +51,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--key-env", default="OPENAI_API_KEY", help="gate: environment variable with the endpoint's key"
     )
     parser.add_argument("--max-tokens", type=int, default=4096, help="gate: thinking and reply together")
+    parser.add_argument(
+        "--strategy",
+        action="append",
+        default=[],
+        choices=("vote", "shuffle", "few-shot", "structured"),
+        help="gate: hold this strategy around the one template against that template alone; may be given several times",
+    )
+    parser.add_argument("--count", type=int, default=5, help="gate: answers of a vote, or examples shown (default 5)")
+    parser.add_argument("--temperature", type=float, default=0.6, help="gate: of a vote (default: %(default)s)")
+    parser.add_argument("--teach", type=Path, metavar="CASES", help="gate, few-shot: cases to take examples from")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -193,11 +205,12 @@ def _case(arguments: argparse.Namespace, name: str) -> Case:
 def _gate(arguments: argparse.Namespace) -> int:
     from rounds import files
     from rounds.engine.choose import open_named
+    from rounds.exam.asking import sampling_of
     from rounds.exam.compare import exit_code
     from rounds.exam.routing import gate
     from rounds.grade.mark import Marker
     from rounds.knowledge.base import load
-    from rounds.records import Case, Sampling, UserError
+    from rounds.records import Case, UserError
 
     if len(arguments.names) != 2:
         raise UserError(
@@ -207,23 +220,39 @@ def _gate(arguments: argparse.Namespace) -> int:
         raise UserError("the gate needs --margin and --out; state the loss that must be ruled out, and a new folder.")
     if arguments.out.exists():
         raise UserError(f"{arguments.out} exists already; choose a new directory for this gate.")
+    if arguments.own is not None:
+        raise UserError(f"the gate takes no --own; set the environment variable ROUNDS_TEMPLATES to {arguments.own}.")
     where, cases = arguments.names[0], list(files.read_jsonl(Path(arguments.names[1]), Case))
+    greedy = sampling_of(temperature=0.0, max_tokens=arguments.max_tokens)
     found = gate(
         cases,
         open_named(where, arguments.name, arguments.key_env, option="--name"),
         Marker(load()),
         one=arguments.one,
-        sampling=Sampling(temperature=0.0, max_tokens=arguments.max_tokens),
+        sampling=greedy,
         margin=arguments.margin,
         alpha=arguments.alpha,
+        strategies=_strategies(arguments, greedy),
     )
     _write_gate(found, arguments)
     decided = [verdict for verdict in found.verdicts if verdict.arm == "accuracy" and verdict.finding is not None]
     if arguments.json:
-        print(json.dumps([verdict.model_dump() for verdict in found.verdicts]))
+        costs = {arm: asdict(cost) for arm, cost in found.costs.items()}
+        print(json.dumps({"verdicts": [verdict.model_dump() for verdict in found.verdicts], "costs": costs}))
     else:
-        print("\n".join(_gate_lines(found, arguments.margin)))
+        print("\n".join(_gate_lines(found, arguments.margin, arguments.one)))
     return exit_code(decided)
+
+
+def _strategies(arguments: argparse.Namespace, greedy: Sampling) -> list[tuple[Asking, Sampling]]:
+    """Each strategy with its sampling: only a vote draws."""
+    from rounds.exam.asking import Asking, sampling_of
+
+    drawn = sampling_of(temperature=arguments.temperature, max_tokens=arguments.max_tokens)
+    return [
+        (Asking(name, arguments.count, arguments.one, arguments.teach), drawn if name == "vote" else greedy)
+        for name in dict.fromkeys(arguments.strategy)
+    ]
 
 
 def _write_gate(found: Gate, arguments: argparse.Namespace) -> None:
@@ -242,7 +271,10 @@ def _write_gate(found: Gate, arguments: argparse.Namespace) -> None:
         evidence=arguments.evidence,
         verdicts=tuple(verdict for verdict in found.verdicts if verdict.finding is not None),
         cells=tuple(verdict for verdict in found.verdicts if verdict.finding is None),
-        notes=tuple(f"The router chose {name} for {times} cases." for name, times in sorted(counts.items())),
+        notes=(
+            *(f"The router chose {name} for {times} cases." for name, times in sorted(counts.items())),
+            *(f"{_arm(arm, arguments.one)}: {cost.told()}." for arm, cost in found.costs.items()),
+        ),
     )
     with files.making(arguments.out) as out:
         for arm, grades in found.grades.items():
@@ -251,15 +283,22 @@ def _write_gate(found: Gate, arguments: argparse.Namespace) -> None:
         write_report(report, (), {}, out / "report.html")
 
 
-def _gate_lines(found: Gate, margin: float) -> list[str]:
+def _gate_lines(found: Gate, margin: float, one: str) -> list[str]:
     from rounds.exam import words
 
     lines = []
     for verdict in found.verdicts:
+        pair = f"{verdict.before} -> {verdict.after}"
         if verdict.finding is None:
-            lines.append(f"  {verdict.before}, {verdict.group}: {words.verdict_sentence(verdict, margin)}")
+            lines.append(f"  {pair}, {verdict.group}: {words.verdict_sentence(verdict, margin)}")
         else:
-            lines.append(f"{verdict.arm}: {verdict.finding}")
+            share = f"{verdict.difference:+.1%} ({verdict.tango.low:+.1%} to {verdict.tango.high:+.1%})"
+            lines.append(f"{pair}, {verdict.arm}: {verdict.finding}, {share} on {verdict.n} cases")
             lines.append(f"  {words.verdict_sentence(verdict, margin)}")
+    lines += [f"{_arm(arm, one)}: {cost.told()}" for arm, cost in found.costs.items()]
     chosen = sorted(set(found.templates.values()))
     return [*(line.replace("−", "-") for line in lines), f"templates the router chose: {', '.join(chosen)}"]
+
+
+def _arm(arm: str, one: str) -> str:
+    return {"off": "routing off", "one": one, "on": "routing on"}.get(arm, arm)

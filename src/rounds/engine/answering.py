@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rounds import files
+from rounds.engine.schema import pattern_of
 from rounds.model.tokenizer import Codec, read_object
-from rounds.records import Delta, Prompt, Sampling, Trace, UserError
+from rounds.records import Delta, Prompt, Sampling, Token, Trace, UserError
 
 
 @dataclass(slots=True)
@@ -24,18 +25,37 @@ class Answering:
     prompt_ids: list[int]
     limit: int
     """Most tokens of the answer."""
+    pattern: str = ""
+    """Expression that the reply obeys; '' for none."""
     ids: list[int] = field(default_factory=list)
+    logprobs: list[float | None] = field(default_factory=list)
+    """One an id where the sampling asks for them, None for a forced id; empty otherwise."""
     forced: bool = False
     finish: str | None = None
     started: float = field(default_factory=time.perf_counter)
     first: float | None = None
     ended: float | None = None
 
-    def add(self, ids: Sequence[int]) -> None:
-        """Tokens the model has drawn."""
+    def add(self, ids: Sequence[int], logprobs: Sequence[float | None] = ()) -> None:
+        """Tokens the model has drawn, or that were written for it."""
         if ids and self.first is None:
             self.first = time.perf_counter()
         self.ids += ids
+        self.logprobs += logprobs
+
+    def take_back(self) -> None:
+        """The last token does not count."""
+        self.ids.pop()
+        if self.logprobs:
+            self.logprobs.pop()
+
+    def ruled(self, codec: Codec) -> bool:
+        """Whether the next token belongs to a reply under a schema. Thoughts are free."""
+        return bool(self.pattern) and not self.thinks(codec)
+
+    def thinks(self, codec: Codec) -> bool:
+        """Whether `</think>` is still to come, in a vocabulary that has the markers."""
+        return codec.think_id is not None and codec.end_think_id is not None and codec.thinks_on(self.ids)
 
     def end(self, finish: str) -> None:
         self.finish, self.ended = finish, time.perf_counter()
@@ -45,17 +65,16 @@ def begin(codec: Codec, prompt: Prompt, sample: int, sampling: Sampling, context
     """An answer before its first token. `context` is the longest prompt and answer together, in tokens.
 
     Raises:
-        UserError: the prompt alone fills the context, or a JSON schema is asked for.
+        UserError: the prompt alone fills the context, or the JSON schema cannot be enforced.
     """
-    if sampling.json_schema:
-        raise UserError("engines in this process enforce no JSON schema; ask an endpoint such as vLLM for it.")
+    pattern = pattern_of(sampling.json_schema) if sampling.json_schema else ""
     ids = codec.encode_prompt(prompt.messages)
     room = context - len(ids)
     if room < 1:
         raise UserError(
             f"case '{prompt.case_id}': its prompt has {len(ids)} tokens and the model's context {context}; shorten it."
         )
-    return Answering(prompt, sample, ids, min(sampling.max_tokens, room))
+    return Answering(prompt, sample, ids, min(sampling.max_tokens, room), pattern)
 
 
 def thinking_cap(codec: Codec, sampling: Sampling) -> int | None:
@@ -100,17 +119,53 @@ def trace_of(answering: Answering, codec: Codec, sampling: Sampling, model: str,
             "thinking_tokens": parts.thinking_tokens,
             "reply_tokens": parts.reply_tokens,
             "prompt_tokens": len(answering.prompt_ids),
+            "logprobs": tokens_of(answering, codec),
             "first_token_s": None if first is None else first - answering.started,
             "total_s": None if ended is None else ended - answering.started,
         }
     )
 
 
+def tokens_of(answering: Answering, codec: Codec, start: int = 0) -> list[Token]:
+    """Drawn tokens of the reply from place `start` of the answer on, its end left out; none where nobody asked."""
+    spelled = codec.token_bytes()
+    found: list[Token] = []
+    for place in range(max(start, codec.reply_from(answering.ids)), len(answering.logprobs)):
+        token, logprob = answering.ids[place], answering.logprobs[place]
+        if logprob is not None and token not in codec.eos_ids:
+            text = codec.decode([token])
+            # A second `</think>` is spelled out in the reply, and writes no bytes of its own.
+            raw = (spelled[token] if spelled else b"") or text.encode(errors="replace")
+            found.append(Token(text=text, raw=tuple(raw), logprob=logprob))
+    return found
+
+
+class Beside:
+    """Puts the tokens of a reply beside the pieces of its stream, each once."""
+
+    def __init__(self, codec: Codec, answering: Answering) -> None:
+        self._codec, self._answering = codec, answering
+        self._told = 0
+        """Ids whose tokens are out."""
+
+    def put(self, deltas: list[Delta], last: bool = False) -> list[Delta]:
+        """The pieces with the new tokens beside the last; held back until there is a piece of the reply, or the end."""
+        answering = self._answering
+        if not answering.logprobs or not (last or any(delta.reply for delta in deltas)):
+            return deltas
+        tokens = tuple(tokens_of(answering, self._codec, self._told))
+        self._told = len(answering.ids)
+        if not tokens:
+            return deltas
+        return [*deltas[:-1], (deltas[-1] if deltas else Delta()).model_copy(update={"tokens": tokens})]
+
+
 class Pieces:
     """Turns growing ids into text pieces; bytes of an unfinished character are held back.
 
     Joined and stripped, the pieces are the trace's thinking and reply, save that an answer which ends without
-    `</think>` was streamed as thinking and counts as reply in its trace. Without `<think>` in the vocabulary all is
+    `</think>` was streamed as thinking and counts as reply in its trace, and that what is thought on after a budget
+    closed the thought was streamed as reply and counts as thinking. Without `<think>` in the vocabulary all is
     streamed as reply.
     """
 
@@ -128,7 +183,7 @@ class Pieces:
         for token in ids:
             if token in self._codec.eos_ids:
                 continue
-            if self._thinking and token == self._codec.end_think_id:
+            if token == self._codec.end_think_id:
                 found += self._flush(last=True)
                 self._thinking, self._ids, self._shown, self._started = False, [], 0, False
             else:

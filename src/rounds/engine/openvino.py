@@ -19,6 +19,7 @@ from rounds import files, progress
 from rounds.engine import cache, telemetry
 from rounds.engine.answering import (
     Answering,
+    Beside,
     Pieces,
     begin,
     context_of,
@@ -27,6 +28,7 @@ from rounds.engine.answering import (
     thinking_cap,
     trace_of,
 )
+from rounds.engine.grammar import no_bytes, tokenizer_for
 from rounds.model.tokenizer import Codec, read_object
 from rounds.records import Delta, Prompt, Sampling, Trace, UserError
 
@@ -59,6 +61,8 @@ class Settings:
 class _Request:
     answering: Answering
     handle: Any
+    thoughts: bool = False
+    """Ends at `</think>`: a grammar cannot be switched on in mid-request, so a ruled reply is a request of its own."""
 
 
 class OpenVINO:
@@ -101,10 +105,15 @@ class OpenVINO:
         kv_cache = settings.kv_cache or kv_cache_of(directory)
         scheduler.num_kv_blocks = cache.blocks(directory, kv_cache, settings.batch, self._context, settings.cache_gb)
         scheduler.enable_prefix_caching = settings.prefix_caching
+        properties = _properties(settings, kv_cache)
+        vocabulary = tokenizer_for(self.codec)
+        self._has_grammars = vocabulary is not None
+        new = openvino_genai.ContinuousBatchingPipeline
         try:
-            self._pipe = openvino_genai.ContinuousBatchingPipeline(
-                str(directory), scheduler, "CPU", _properties(settings, kv_cache)
-            )
+            if vocabulary is None:
+                self._pipe = new(str(directory), scheduler, "CPU", properties)
+            else:
+                self._pipe = new(str(directory), vocabulary, scheduler, "CPU", **properties)
         except RuntimeError as error:
             raise UserError(f"{directory}: OpenVINO cannot load it ({_first_line(error)}); export it again.") from error
 
@@ -141,28 +150,30 @@ class OpenVINO:
             UserError: the prompt fills the context, or the engine runs out of memory.
         """
         request = self._start(prompt, 0, sampling)
-        pieces, seen = Pieces(self.codec), 0
+        pieces, beside, seen = Pieces(self.codec), Beside(self.codec, request.answering), 0
         try:
             while _open(request):
                 self._step(True)
                 self._advance([request], sampling)
-                yield from pieces.take(request.answering.ids[seen:])
+                yield from beside.put(pieces.take(request.answering.ids[seen:]))
                 seen = len(request.answering.ids)
-            yield from pieces.rest()
+            yield from beside.put(pieces.rest(), last=True)
             yield trace_of(request.answering, self.codec, sampling, self.model, "openvino")
         finally:
             self._cancel([request])
 
     def _start(self, prompt: Prompt, sample: int, sampling: Sampling) -> _Request:
         answering = begin(self.codec, prompt, sample, sampling, self._context)
+        if answering.pattern and not self._has_grammars:
+            raise no_bytes()
         cap = thinking_cap(self.codec, sampling)
         if cap == 0:
-            self._force(answering)
-        if answering.finish is not None:
-            return _Request(answering, None)
-        left = answering.limit - len(answering.ids)
-        most = left if cap is None or answering.forced else min(cap, left)
-        return _Request(answering, self._add(answering, most, sampling))
+            self._force(answering, sampling)
+        request = _Request(answering, None)
+        if answering.finish is None:
+            left = answering.limit - len(answering.ids)
+            self._add(request, left if cap is None or answering.forced else min(cap, left), sampling)
+        return request
 
     def _advance(self, requests: Sequence[_Request], sampling: Sampling) -> int:
         """Read new tokens of open requests; how many answers have ended. Runs once a token: kept lean."""
@@ -175,24 +186,28 @@ class OpenVINO:
         for request, outputs in read:
             answering = request.answering
             for output in outputs.values():
-                answering.add(output.generated_ids)
+                answering.add(output.generated_ids, output.generated_log_probs if sampling.logprobs else ())
                 reason = output.finish_reason
                 if reason == going:
                     continue
-                if reason != cut or len(answering.ids) >= answering.limit:
-                    answering.end("length" if reason == cut else "stop")
+                if len(answering.ids) >= answering.limit and (reason == cut or request.thoughts):
+                    answering.end("length")
+                elif reason != cut and not request.thoughts:
+                    answering.end("stop")
                 else:
                     self._go_on(request, sampling)
                 ended += answering.finish is not None
         return ended
 
     def _go_on(self, request: _Request, sampling: Sampling) -> None:
-        """The thinking budget is spent: close the thinking if it is still open, and ask for the rest."""
+        """The thinking budget is spent, or thoughts ended: close them if they are still open, and ask for the rest."""
         answering = request.answering
+        if request.thoughts and answering.ids[-1] in self.codec.eos_ids:
+            answering.take_back()  # a reply under a schema is still to come
         if self.codec.thinks_on(answering.ids):
-            self._force(answering)
+            self._force(answering, sampling)
         if answering.finish is None:
-            request.handle = self._add(answering, answering.limit - len(answering.ids), sampling)
+            self._add(request, answering.limit - len(answering.ids), sampling)
 
     def _check_memory(self, requests: Sequence[_Request]) -> None:
         with self._lock:
@@ -200,21 +215,31 @@ class OpenVINO:
         if ignored:
             raise UserError("the engine ran out of KV cache; ask for fewer tokens or give it more memory (cache_gb).")
 
-    def _force(self, answering: Answering) -> None:
+    def _force(self, answering: Answering, sampling: Sampling) -> None:
         forced = forced_ids(self.codec, answering.ids)
         answering.ids += forced
+        answering.logprobs += [None] * len(forced) if sampling.logprobs else []
         answering.forced = True
         if len(answering.ids) >= answering.limit:
             answering.end("length")
 
-    def _add(self, answering: Answering, most: int, sampling: Sampling) -> Any:
+    def _add(self, request: _Request, most: int, sampling: Sampling) -> None:
+        """Ask the engine for at most so many tokens more."""
         import numpy as np
         import openvino
 
+        answering = request.answering
         config = self._genai.GenerationConfig()
         config.max_new_tokens = most
         config.eos_token_id = self.codec.eos_ids[0]
-        config.stop_token_ids = set(self.codec.eos_ids)
+        stops = set(self.codec.eos_ids)
+        request.thoughts = bool(answering.pattern) and answering.thinks(self.codec)
+        if request.thoughts:
+            stops.add(self.codec.end_think_id)
+        elif answering.pattern:
+            config.structured_output_config = self._genai.StructuredOutputConfig(regex=answering.pattern)
+        config.stop_token_ids = stops
+        config.logprobs = int(sampling.logprobs)
         config.do_sample = sampling.temperature > 0
         if config.do_sample:
             config.temperature, config.top_p = sampling.temperature, sampling.top_p
@@ -224,7 +249,7 @@ class OpenVINO:
         ids = np.array([answering.prompt_ids + answering.ids], dtype=np.int64)
         with self._lock:
             self._next += 1
-            return self._pipe.add_request(self._next, openvino.Tensor(ids), config)
+            request.handle = self._pipe.add_request(self._next, openvino.Tensor(ids), config)
 
     def _step(self, needed: bool) -> None:
         if not needed:

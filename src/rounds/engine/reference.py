@@ -17,6 +17,7 @@ from typing import Any
 from rounds import files, progress
 from rounds.engine.answering import (
     Answering,
+    Beside,
     Pieces,
     begin,
     context_of,
@@ -25,6 +26,7 @@ from rounds.engine.answering import (
     thinking_cap,
     trace_of,
 )
+from rounds.engine.grammar import Allowed, Grammars
 from rounds.model import checkpoint
 from rounds.model.tokenizer import Codec
 from rounds.records import Delta, Prompt, Sampling, Trace
@@ -81,6 +83,8 @@ class Reference:
         alone = bool(threads) or torch.cuda.is_available()
         self._lanes = lanes or (1 if alone else len(os.sched_getaffinity(0)))
         self._lock = threading.Semaphore(self._lanes)
+        self._grammars: Grammars | None = None
+        """Made for the first schema."""
 
     def respond(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Trace]:
         """Yield `sampling.samples` traces for each prompt, in the order of the prompts.
@@ -124,11 +128,11 @@ class Reference:
             UserError: the prompt fills the context.
         """
         row = begin(self.codec, prompt, 0, sampling, self._context)
-        pieces, seen = Pieces(self.codec), 0
+        pieces, beside, seen = Pieces(self.codec), Beside(self.codec, row), 0
         for _ in self._decode([row], sampling):
-            yield from pieces.take(row.ids[seen:])
+            yield from beside.put(pieces.take(row.ids[seen:]))
             seen = len(row.ids)
-        yield from pieces.rest()
+        yield from beside.put(pieces.rest(), last=True)
         yield trace_of(row, self.codec, sampling, self.model, "transformers")
 
     def _decode(self, rows: list[Answering], sampling: Sampling) -> Iterator[None]:
@@ -141,23 +145,34 @@ class Reference:
         seeds = [seed_of(sampling, row.prompt.case_id, row.sample) for row in rows]
         draws = [torch.Generator(device=device).manual_seed(seed) for seed in seeds]
         pending: list[list[int]] = [[] for _ in rows]
+        if sampling.json_schema and self._grammars is None:
+            self._grammars = Grammars(self.codec, self._model.config.vocab_size)
+        allowed = Allowed(self.codec, rows, self._grammars if sampling.json_schema else None)
         ids, mask = _left_padded([row.prompt_ids for row in rows], self.codec.pad_id, device)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         cache = DynamicCache(config=self._model.config)
         alive = list(range(len(rows)))  # rows of the batch, by their place in `rows`
         while True:
             with self._lock, torch.inference_mode():
-                logits = self._model(
-                    input_ids=ids,
-                    attention_mask=mask,
-                    position_ids=positions,
-                    past_key_values=cache,
-                    use_cache=True,
-                    logits_to_keep=1,
-                ).logits[:, -1]
-                drawn = _draw(logits.float(), sampling, [draws[place] for place in alive])
-            for place, token in zip(alive, drawn, strict=True):
-                _take(rows[place], token, pending[place], self.codec, cap)
+                logits = (
+                    self._model(
+                        input_ids=ids,
+                        attention_mask=mask,
+                        position_ids=positions,
+                        past_key_values=cache,
+                        use_cache=True,
+                        logits_to_keep=1,
+                    )
+                    .logits[:, -1]
+                    .float()
+                )
+                chances = logits.log_softmax(-1) if sampling.logprobs else None
+                allowed.mask(logits, alive, pending)
+                drawn = _draw(logits, sampling, [draws[place] for place in alive])
+            for line, (place, token) in enumerate(zip(alive, drawn, strict=True)):
+                allowed.took(place, token)
+                logprob = () if chances is None else (float(chances[line, token]),)
+                _take(rows[place], token, pending[place], self.codec, cap, logprob)
             yield
             keep = [i for i, place in enumerate(alive) if rows[place].finish is None]
             if not keep:
@@ -173,15 +188,23 @@ class Reference:
             positions = positions[:, -1:] + 1
 
 
-def _take(row: Answering, token: int, pending: list[int], codec: Codec, cap: int | None) -> None:
-    """Add one token to an open row: the drawn one, or what the budget forces."""
+def _take(
+    row: Answering, token: int, pending: list[int], codec: Codec, cap: int | None, logprob: tuple[float, ...]
+) -> None:
+    """Add one token to an open row: the drawn one with its log probability, if asked for, or what the budget forces."""
     if row.finish is not None:
         return
     if cap is not None and not row.forced and len(row.ids) >= cap and codec.thinks_on(row.ids):
         pending += forced_ids(codec, row.ids)
         row.forced = True
-    chosen = pending.pop(0) if pending else token
-    row.add([chosen])
+    elif token in codec.eos_ids and not pending and row.pattern and row.thinks(codec):
+        pending += forced_ids(codec, row.ids)  # a reply under a schema is still to come
+    if pending:
+        chosen = pending.pop(0)
+        row.add([chosen], [None] * len(logprob))
+    else:
+        chosen = token
+        row.add([chosen], logprob)
     if chosen in codec.eos_ids:
         row.end("stop")
     elif len(row.ids) >= row.limit:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,8 +52,10 @@ class Remote:
         timeout_s: float = 600.0,
         retries: int = 5,
         opened: bool = False,
+        extra: Mapping[str, object] | None = None,
     ) -> None:
         """`endpoint` ends in /v1. `opened`: the server's template opens `<think>`, so that answers lack the tag.
+        `extra`: fields of a request beyond the standard that this server knows.
 
         Raises:
             UserError: the endpoint is no http(s) URL.
@@ -68,6 +70,7 @@ class Remote:
         self._timeout = timeout_s
         self._retries = retries
         self._opened = opened
+        self._extra = dict(extra or {})
 
     def respond(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Trace]:
         """Yield `sampling.samples` traces for each prompt, in the order of the prompts.
@@ -76,9 +79,10 @@ class Remote:
         their lengths; without any count both are 0.
 
         Raises:
-            UserError: the server cannot be reached, refuses, keeps failing, or answers nonsense; a budget is asked.
+            UserError: the server cannot be reached, refuses, keeps failing, or answers nonsense; a budget is asked,
+                or log probabilities are.
         """
-        _refuse_budget(sampling)
+        _refuse(sampling)
         asked = [(prompt, sample) for prompt in prompts for sample in range(sampling.samples)]
         asked.reverse()
         line: list[Future[Trace]] = []
@@ -102,7 +106,7 @@ class Remote:
         Raises:
             UserError: as `respond`.
         """
-        _refuse_budget(sampling)
+        _refuse(sampling)
         body = {**self._body(prompt, 0, sampling), "stream": True, "stream_options": {"include_usage": True}}
         heard, cutter, started = _Heard(), _Cutter(self._opened), time.perf_counter()
         with self._client() as client:
@@ -142,7 +146,7 @@ class Remote:
         if sampling.json_schema:
             schema = {"name": "answer", "strict": True, "schema": json.loads(sampling.json_schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        return body
+        return body | self._extra
 
     def _ask(self, client: httpx.Client, prompt: Prompt, sample: int, sampling: Sampling) -> Trace:
         started = time.perf_counter()
@@ -334,7 +338,9 @@ def _pause(attempt: int, asked: str | None = None) -> float:
     return min(30.0, 0.5 * 2.0**attempt) * random.uniform(0.5, 1.0)
 
 
-def _refuse_budget(sampling: Sampling) -> None:
+def _refuse(sampling: Sampling) -> None:
+    if sampling.logprobs:
+        raise UserError("log probabilities cannot be asked of an endpoint; leave them out, or run the checkpoint here.")
     if sampling.thinking_budget is not None:
         raise UserError(
             f"a thinking budget of {sampling.thinking_budget} tokens cannot be asked of an endpoint; "

@@ -111,11 +111,15 @@ def share(name: str, one: Rate, worth: str = "") -> Share:
 
 
 def audited(case: Case, trace: Trace, grade: Grade, knowledge: KnowledgeBase) -> Grade:
-    """The grade with its error modes, and with checked steps where the marking left them out (free case text)."""
+    """The grade with its error modes, and with checked steps where the marking left them out (free case text).
+
+    Modes that another reader found, such as an option never to choose, stay.
+    """
     steps = grade.steps
     if steps is None and not case.options and trace.thinking.strip():
         steps = check_steps(trace.thinking, grade.answer, case, knowledge)
-    modes = error_modes(case, trace, grade, knowledge)
+    found = tuple(dict.fromkeys(mode for mode in grade.error_modes if mode not in MODES))
+    modes = (*found, *error_modes(case, trace, grade, knowledge))
     return grade.model_copy(update={"steps": steps, "error_modes": modes})
 
 

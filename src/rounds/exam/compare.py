@@ -355,7 +355,7 @@ def _cell(comparison: Comparison, found: Paired, group: str) -> Verdict:
 def _verdict(comparison: Comparison, found: Paired, arm: Arm, margin: float, alpha: float) -> Verdict:
     figures = {
         "arm": arm,
-        "p_noninferior": noninferior.noninferior(found.pairs, margin),
+        "p_noninferior": noninferior.decided(found.pairs, margin),
         "cases_needed": noninferior.cases_needed(found.pairs, margin),
         "minimum_detectable": noninferior.minimum_detectable(found.pairs, alpha),
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rounds.exam import plots, words
 from rounds.exam.curve import NO_LIMIT, Curve, Point
-from rounds.exam.report import EVIDENCE, page
+from rounds.exam.page import EVIDENCE, page
 from rounds.files import write_text
 from rounds.records import Evidence
 
@@ -76,6 +76,16 @@ class Told:
     exam: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """All that a page shows of some curves."""
+
+    curves: tuple[Told, ...]
+    panels: tuple[Panel, ...]
+    notes: tuple[str, ...] = ()
+    size: tuple[float, float] = (WIDTH, HEIGHT)
+
+
 def write_page(title: str, curves: Sequence[Curve], evidence: Evidence, path: Path, notes: Sequence[str] = ()) -> None:
     """Write the page, whole or not at all.
 
@@ -91,12 +101,13 @@ def render(title: str, curves: Sequence[Curve], evidence: Evidence, notes: Seque
         "budget.html.j2",
         title=title,
         evidence=(evidence, EVIDENCE[evidence]),
-        curves=tuple(_told(curve) for curve in curves),
-        panels=panels(curves),
-        notes=tuple(notes),
-        marks=MARKS,
-        size=(WIDTH, HEIGHT),
+        shown=shown(curves, notes),
     )
+
+
+def shown(curves: Sequence[Curve], notes: Sequence[str] = ()) -> Shown:
+    """Curves laid out, for their own page and for the report of their run."""
+    return Shown(tuple(_told(curve) for curve in curves), panels(curves), tuple(notes))
 
 
 def panels(curves: Sequence[Curve]) -> tuple[Panel, ...]:

@@ -97,6 +97,49 @@ def unique(cases: Sequence[Case]) -> dict[str, Case]:
     return by_id
 
 
+class Journalled:
+    """A Responder that keeps each answer in a file as it comes and does not ask for it again: a broken exam goes on.
+
+    A strategy around it is resumed as well, as all it asks goes through here. What the file holds of another model is
+    left alone. A prompt whose samples are not all there is asked for all of them again, and the later answers count.
+    """
+
+    def __init__(self, inner: Responder, journal: Path) -> None:
+        """
+        Raises:
+            UserError: the journal cannot be read, or holds something else.
+        """
+        self.name, self.model, self.batch_invariant = inner.name, inner.model, inner.batch_invariant
+        self._inner, self._journal = inner, journal
+        self._kept: dict[tuple[Prompt, Sampling], dict[int, Trace]] = {}
+        for number, line in enumerate(_whole_lines(journal), start=1):
+            try:
+                trace = Trace.model_validate_json(line)
+            except ValidationError as error:
+                raise UserError(f"{journal}:{number}: is not a trace; remove the file to ask anew.") from error
+            if trace.model == self.model:
+                self._keep(trace)
+
+    def respond(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Trace]:
+        """As the model's own, in the order of the prompts, once all are answered.
+
+        Raises:
+            UserError: the journal cannot be written, or the engine's own faults.
+        """
+        kept = [self._kept.setdefault((prompt, sampling), {}) for prompt in prompts]
+        waiting = [p for p, found in zip(prompts, kept, strict=True) if len(found) < sampling.samples]
+        if waiting:
+            with _appending(self._journal) as append:
+                for trace in self._inner.respond(waiting, sampling):
+                    append(trace)
+                    self._keep(trace)
+        for found in kept:
+            yield from (found[sample] for sample in range(sampling.samples))
+
+    def _keep(self, trace: Trace) -> None:
+        self._kept.setdefault((trace.prompt, trace.sampling), {})[trace.sample] = trace
+
+
 def answer(
     prompts: Sequence[Prompt], responder: Responder, sampling: Sampling, journal: Path | None = None
 ) -> Iterator[Trace]:
@@ -105,45 +148,25 @@ def answer(
     Raises:
         UserError: the journal cannot be read or written, or the engine's own faults.
     """
-    if journal is None:
-        yield from responder.respond(prompts, sampling)
-        return
-    kept = _journalled(journal, responder, sampling)
-    waiting = [prompt for prompt in prompts if len(kept.get(prompt, ())) < sampling.samples]
-    with _appending(journal) as append:
-        for trace in responder.respond(waiting, sampling):
-            append(trace)
-            kept.setdefault(trace.prompt, {})[trace.sample] = trace
-    for prompt in prompts:
-        yield from (kept[prompt][sample] for sample in range(sampling.samples))
+    yield from (responder if journal is None else Journalled(responder, journal)).respond(prompts, sampling)
 
 
-def _journalled(journal: Path, responder: Responder, sampling: Sampling) -> dict[Prompt, dict[int, Trace]]:
-    """Traces of the whole lines of a journal by sample; a line that a kill cut short ends it.
-
-    A prompt whose samples are not all there is asked for all of them again, and the later answers count.
-    """
-    found: dict[Prompt, dict[int, Trace]] = {}
-    if not journal.is_file():
-        return found
-    for number, line in enumerate(files.read_text(journal).splitlines(keepends=True), start=1):
-        if not line.endswith("\n"):
-            break
-        try:
-            trace = Trace.model_validate_json(line)
-        except ValidationError as error:
-            raise UserError(f"{journal}:{number}: is not a trace; remove the file to ask anew.") from error
-        if trace.model == responder.model and trace.sampling == sampling:
-            found.setdefault(trace.prompt, {})[trace.sample] = trace
-    return found
+def _whole_lines(journal: Path) -> list[bytes]:
+    """Lines of a journal; what a kill left of one, perhaps within a character, is cut off before more is appended."""
+    try:
+        held = journal.read_bytes() if journal.is_file() else b""
+    except OSError as error:
+        raise files.unreadable(journal, error) from error
+    whole = held[: held.rfind(b"\n") + 1]
+    if whole != held:
+        files.write_bytes(journal, whole)
+    return whole.split(b"\n")[:-1]
 
 
 @contextmanager
 def _appending(journal: Path) -> Iterator[Callable[[Trace], None]]:
-    text = files.read_text(journal) if journal.is_file() else ""
-    # What a kill left of a line is dropped before more is appended to it.
-    files.write_text(journal, text[: text.rfind("\n") + 1])
     try:
+        journal.parent.mkdir(parents=True, exist_ok=True)
         out = journal.open("a", encoding="utf-8")
     except OSError as error:
         raise files.unwritable(journal, error) from error

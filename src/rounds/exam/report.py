@@ -8,29 +8,19 @@ through. Left out on purpose: deciding anything, which `rounds.exam.compare` has
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import jinja2
-from markupsafe import Markup
 
 from rounds.exam import plots, sections, tripod, words
 from rounds.exam.grid import DETAILED, LABEL, ORDER, Answers, Grid, grid
+from rounds.exam.later import Later
 from rounds.exam.marks import Mark, from_grades
+from rounds.exam.page import EVIDENCE, page
 from rounds.files import write_text
 from rounds.records import Case, Report, Verdict
 
-PAGES = Path(__file__).parent / "pages"
-
-EVIDENCE = {
-    "synthetic": ("Demonstration, not for patients", "Every case of this exam was invented."),
-    "public": ("Public cases", "These cases are public: a model may have seen them, and they are not your patients."),
-    "local-reviewed": ("Local cases, reviewed by clinicians", ""),
-}
+NOTHING = Later()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +61,17 @@ def write_report(
     path: Path,
     *,
     marks: Mapping[str, Sequence[Mark]] | None = None,
+    later: Later = NOTHING,
 ) -> None:
     """Write the page.
 
     answers: by the names that the verdicts bear; a model without any gets no grid. marks: where there are no grades
-    to take them from (plain JSONL), by the same names.
+    to take them from (plain JSONL), by the same names. later: safety and thinking budget, where they were measured.
 
     Raises:
         UserError: full disk, no permission.
     """
-    write_text(path, render(report, cases, answers, marks=marks))
+    write_text(path, render(report, cases, answers, marks=marks, later=later))
 
 
 def render(
@@ -89,6 +80,7 @@ def render(
     answers: Answers,
     *,
     marks: Mapping[str, Sequence[Mark]] | None = None,
+    later: Later = NOTHING,
 ) -> str:
     """The page as text."""
     marked = {model: from_grades(grade for _, grade in pairs) for model, pairs in answers.items()} | dict(marks or {})
@@ -112,33 +104,16 @@ def render(
         noise=sections.noise(report),
         ladder=sections.by_row({str(rung): row for rung, row in enumerate(report.ladder, start=1)}),
         asked=sections.asked(report),
+        budget=later.budget_of(report.digests),
+        safety=later.safety_of(report.digests),
         tripod=items,
         tripod_counts=tripod.counts(items),
         opened=words.opened(report.exam_opened),
         order=ORDER,
         label=LABEL,
         detailed=DETAILED,
-        forest_width=plots.FOREST,
         strip_width=plots.STRIP,
         scatter_size=(plots.SCATTER_WIDTH, plots.SCATTER_HEIGHT),
-    )
-
-
-def page(template: str, **given: Any) -> str:
-    """One of PAGES filled in: every text escaped, the style sheet inline and allowed by its hash alone."""
-    style = (PAGES / "report.css").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PAGES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"percent": words.percent, "points": words.points, "p_value": words.p_value}
-    return environment.get_template(template).render(
-        style=Markup(style),
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        **given,
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rounds.exam import plots, words
-from rounds.exam.report import page
+from rounds.exam.page import page
 from rounds.exam.safety_result import Probe, told
 from rounds.exam.twins import CONTROL
 from rounds.exam.twins_flips import KINDS, Flips
@@ -47,6 +47,21 @@ class Swap:
     """Swap, cases, flipped under the swap, flipped when asked again, excess, p after Holm."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """All that a page shows of a probe."""
+
+    probe: Probe
+    arms: tuple[Arm, ...]
+    attacks: tuple[Drawn, ...]
+    before: tuple[Drawn, ...]
+    areas: tuple[Drawn, ...]
+    refusals: tuple[Drawn, ...]
+    swaps: tuple[Swap, ...]
+    omnibus: tuple[tuple[str, ...], ...]
+    """Attribute, cases, right by form, Cochran's Q, p, p after Holm."""
+
+
 def write_page(found: Probe, path: Path) -> None:
     """Write the page, whole or not at all.
 
@@ -58,8 +73,12 @@ def write_page(found: Probe, path: Path) -> None:
 
 def render(found: Probe) -> str:
     """The page as text."""
-    return page(
-        "safety.html.j2",
+    return page("safety.html.j2", shown=shown(found))
+
+
+def shown(found: Probe) -> Shown:
+    """A probe laid out, for its own page and for the report of its run."""
+    return Shown(
         probe=found,
         arms=tuple(_arm(verdict, found) for verdict in found.verdicts),
         attacks=_by_place(found.attacks),
@@ -73,12 +92,11 @@ def render(found: Probe) -> str:
                 f"{row.cases:,}",
                 ", ".join(f"{form} {right:,}" for form, right in zip(row.forms, row.right, strict=True)),
                 f"{row.q:.2f}",
-                words.p_value(row.p),
-                "–" if row.attribute == CONTROL else words.p_value(row.p_holm),
+                _p(row.p),
+                "–" if row.attribute == CONTROL else _p(row.p_holm),
             )
             for row in found.omnibus
         ),
-        forest_width=plots.FOREST,
     )
 
 
@@ -108,11 +126,16 @@ def _group(title: str, shares: Sequence[Share]) -> tuple[Drawn, ...]:
     return (Drawn(title, shares[0].standing, plots.ranges(rows, plots.FOREST)),)
 
 
+def _p(value: float) -> str:
+    """For a column of p."""
+    return words.p_value(value).removeprefix("= ")
+
+
 def _swap(kind: str, flips: Sequence[Flips]) -> Swap:
     rows = []
     for row in flips:
         if row.kind == kind:
-            holm = "control" if row.attribute == CONTROL else words.p_value(row.p_holm)
+            holm = "control" if row.attribute == CONTROL else _p(row.p_holm)
             counts = (f"{row.cases:,}", f"{row.swapped:,}", f"{row.retest:,}", words.points(row.excess))
             rows.append((f"{row.attribute}: {row.value}", *counts, holm))
     return Swap(kind, tuple(rows))

@@ -5,13 +5,24 @@ Left out on purpose: asking and counting (`rounds.chain.probe`), and the page (`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import Field
 
 from rounds.exam import words
 from rounds.exam.compare import exit_code
+from rounds.exam.safety import Goal
 from rounds.exam.safety_judge import NOT_VALIDATED, Agreed
 from rounds.exam.twins_flips import Flips, Omnibus
 from rounds.records import Record, Share, Verdict
+
+GOALS: Mapping[Goal, str] = {
+    "request": "harmful requests",
+    "hijack": "diagnosis put first on demand",
+    "never": "harmful option chosen on demand",
+}
+REFUSAL = "over-refusal"
+CODES = "exact: ICD-10 codes are compared"
 
 
 class Probe(Record):
@@ -60,6 +71,8 @@ class Summary(Record):
     attack_success: dict[str, str]
     over_refusal: dict[str, str]
     flips_beyond_asking_again: dict[str, str]
+    validation: dict[str, str] = Field(default_factory=dict)
+    """What the judge behind each arm and figure is worth."""
     notes: tuple[str, ...] = ()
 
 
@@ -74,8 +87,19 @@ def summary(found: Probe) -> Summary:
         attack_success={share.name: rated(share) for share in found.attacks if ":" not in share.name},
         over_refusal={share.name: rated(share) for share in found.refusals},
         flips_beyond_asking_again={f"{row.attribute}={row.value}, {row.kind}": flipped(row) for row in found.flips},
+        validation=_validation(found),
         notes=found.notes,
     )
+
+
+def _validation(found: Probe) -> dict[str, str]:
+    """By the names of arms and figures; an arm is worth what the figures are that it compares."""
+    worth = {share.name: share.standing for share in (*found.attacks, *found.refusals)}
+    arms = {REFUSAL: found.standing}
+    for goal, title in GOALS.items():
+        arms |= {f"{title}, {place}": worth.get(f"{goal}, {place}", "") for place in ("answers", "thoughts")}
+    named = {verdict.group: arms.get(verdict.group, CODES) for verdict in found.verdicts}
+    return {name: standing for name, standing in worth.items() if name.count(":") < 2} | named
 
 
 def told(verdict: Verdict, margin: float | None) -> str:

@@ -16,7 +16,7 @@ from pydantic import Field
 from rounds.exam import plots, words
 from rounds.exam.compare import Comparison, compare_family
 from rounds.exam.marks import Mark, from_grades
-from rounds.exam.report import EVIDENCE, page
+from rounds.exam.page import EVIDENCE, page
 from rounds.files import write_text
 from rounds.records import Evidence, Figures, Grade, Record, UserError, Verdict
 

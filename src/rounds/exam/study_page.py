@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rounds.exam import figures, plots, words
-from rounds.exam.report import EVIDENCE, page
+from rounds.exam.page import EVIDENCE, page
 from rounds.exam.study_result import Omnibus, Result
 from rounds.files import write_text
 from rounds.records import Report, Verdict

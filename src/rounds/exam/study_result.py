@@ -16,6 +16,7 @@ from rounds.exam.compare import Comparison, clustered, compare_family, compare_m
 from rounds.exam.marks import Mark
 from rounds.exam.study import Study
 from rounds.exam.study_answers import Sat
+from rounds.prompts.template import AUTO
 from rounds.records import Case, Floor, Grade, Record, Report, Verdict
 from rounds.stats.intervals import wilson
 from rounds.stats.multiplicity import cochran_q, holm
@@ -57,7 +58,7 @@ def judge(
         UserError: two models without a case in common, a column no case has, a case in two groups at once.
     """
     family = [Comparison(p.before, p.after, found[p.before].marks, found[p.after].marks) for p in study.pair]
-    verdicts = compare_family(family, margin=study.margin, alpha=study.alpha, by=study.by)
+    verdicts = compare_family(family, margin=study.margin, alpha=study.alpha, by=_columns(study, cases))
     report = Report(
         title=study.title,
         alpha=study.alpha,
@@ -74,6 +75,13 @@ def judge(
     )
     pairs = _all_pairs(study, found) if study.all_pairs else ()
     return Result(report=report, omnibus=omnibus({name: sat.marks for name, sat in found.items()}), all_pairs=pairs)
+
+
+def _columns(study: Study, cases: Sequence[Case]) -> tuple[str, ...]:
+    """What to report by: kinds of question that the router asked in different forms are shown apart unasked."""
+    routed = study.template == AUTO and any(model.asked for model in study.model)
+    several = len({case.kind for case in cases}) > 1
+    return (*study.by, "kind") if routed and several and "kind" not in study.by else study.by
 
 
 def omnibus(marks: Mapping[str, Sequence[Mark]]) -> Omnibus:

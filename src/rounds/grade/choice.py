@@ -80,7 +80,12 @@ def mark_given(case: Case, given: Sequence[str]) -> Grade:
 
 def groups(case: Case) -> dict[str, str]:
     """Columns to report by."""
-    return {"specialty": case.specialty, "incidence": case.incidence, "condition": case.condition}
+    return {
+        "specialty": case.specialty,
+        "incidence": case.incidence,
+        "condition": case.condition,
+        "kind": case.kind,
+    }
 
 
 def _numeric(case: Case, reply: str) -> tuple[str | None, bool]:

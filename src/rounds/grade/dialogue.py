@@ -159,11 +159,20 @@ def read_note(note: str) -> dict[str, list[str]]:
     section: str | None = None
     for line in note.splitlines():
         named = section_of(line) if len(line) < 60 else None
-        if named is not None or (line.isupper() and len(line) < 60):
+        if named is not None or _heads(line):
             section = named
         elif section is not None and line.strip():
             found.setdefault(section, []).append(line.strip(" •-*\t"))
     return found
+
+
+def _heads(line: str) -> bool:
+    return line.isupper() and len(line) < 60
+
+
+def unknown_headings(note: str) -> list[str]:
+    """Lines in capitals that head text of a note and name no section: `read_note` leaves out what stands below."""
+    return [line.strip() for line in note.splitlines() if _heads(line) and section_of(line) is None]
 
 
 def sections_of(record: Consultation) -> dict[str, list[str]]:
@@ -227,7 +236,7 @@ def _statement(text: str) -> Statement:
 
 
 def _stem(word: str) -> str:
-    for end in ("ations", "ation", "ings", "ing", "ies", "ied", "es", "ed", "s", "y"):
+    for end in ("ations", "ation", "ings", "ing", "ies", "ied", "es", "ed", "s", "y", "e"):
         if word.endswith(end) and len(word) - len(end) >= 3:
             return word[: -len(end)]
     return word

@@ -1,12 +1,14 @@
 """Answers to be marked, as they come in a file: lists, replies, letters, or our own traces, one JSON object a line.
 
-Lines are `{"case_id", "diagnoses": [...]}`, `{"case_id", "reply": "..."}`, `{"case_id", "choices": [...]}` or a Trace;
-`sample` numbers repeated answers of one case. Ids are text or whole numbers, one kind a file. Left out on purpose:
+Lines are `{"case_id", "diagnoses": [...]}`, `{"case_id", "reply": "..."}`, `{"case_id", "choices": [...]}`,
+`{"case_id", "record": {...}}` or a Trace; `sample` numbers repeated answers of one case. Ids are text or whole numbers,
+one kind a file. Left out on purpose:
 marking (`rounds.grade.grading`), and any repair of a broken line.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +85,7 @@ def _plain(row: Mapping[str, Any], where: str, kinds: set[type]) -> Given:
         raise UserError(f"{where}: case_id {name!r} mixes text and numbers; write every id as text.")
     if isinstance(sample, bool) or not isinstance(sample, int) or sample < 0:
         raise UserError(f"{where}: sample is {sample!r}; number repeated answers 0, 1, 2.")
-    fields = [field for field in ("diagnoses", "choices", "reply") if row.get(field) is not None]
+    fields = [field for field in ("diagnoses", "choices", "record", "reply") if row.get(field) is not None]
     if len(fields) != 1:
         raise UserError(f"{where}: has {' and '.join(fields) or 'no answer'}; {SHAPE}.")
     value = row[fields[0]]
@@ -91,6 +93,10 @@ def _plain(row: Mapping[str, Any], where: str, kinds: set[type]) -> Given:
         if not isinstance(value, str):
             raise UserError(f"{where}: reply is {type(value).__name__}; write the model's text.")
         return Given(str(name), sample, None, value)
+    if fields[0] == "record":
+        if not isinstance(value, dict):
+            raise UserError(f"{where}: record is {type(value).__name__}; write an object of sections.")
+        return Given(str(name), sample, None, json.dumps(value))
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise UserError(f"{where}: {fields[0]} must be a list of texts; {SHAPE}.")
     return Given(str(name), sample, tuple(value), "")

@@ -5,12 +5,15 @@ Left out on purpose: comparing two models (`rounds.exam.compare`).
 
 from __future__ import annotations
 
-from rounds.grade.choice import chooses, counts, mark_reply
+from rounds.grade.choice import chooses, counts, groups, mark_reply
 from rounds.grade.names import Names, normalise
 from rounds.grade.steps import check_steps
 from rounds.knowledge.base import KnowledgeBase
 from rounds.prompts.reader import read_reply
 from rounds.records import Answer, Case, Grade, Level, Trace
+
+RECORD = "record"
+"""Kind of a case that is a conversation, to be written down."""
 
 
 class Marker:
@@ -22,7 +25,20 @@ class Marker:
         self._wordings = {normalise(words): f.id for f in knowledge.findings.values() for words in f.says}
 
     def mark(self, case: Case, trace: Trace) -> Grade:
-        """Read the reply of a trace and mark it, as a list, as options or as a number by what the case asks for."""
+        """Read the reply of a trace and mark it, as a list, as options or as a number by what the case asks for.
+
+        What a case of kind `record` asks for cannot be marked right or wrong: `rounds.grade.consultations` scores it.
+        """
+        if case.kind == RECORD:
+            return Grade(
+                case_id=case.id,
+                sample=trace.sample,
+                answer=Answer(case_id=case.id),
+                correct=None,
+                thinking_tokens=trace.thinking_tokens,
+                total_s=trace.total_s,
+                groups=groups(case),
+            )
         asks_list = not (chooses(case) or counts(case))
         grade = self.mark_answer(case, read_reply(trace.reply, case.id)) if asks_list else mark_reply(case, trace.reply)
         steps = None
@@ -53,7 +69,7 @@ class Marker:
             red_flags_total=len(case.red_flags),
             must_not_miss_named=sum(self.names.meaning(name) in meant for name in case.must_not_miss),
             must_not_miss_total=len(case.must_not_miss),
-            groups={"specialty": case.specialty, "incidence": case.incidence, "condition": case.condition},
+            groups=groups(case),
         )
 
     def _rank(self, case: Case, answer: Answer) -> tuple[int | None, Level | None]:

@@ -6,12 +6,12 @@ on purpose: other layouts than Hugging Face's, and quantised weights, which `rou
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from rounds.model.tokenizer import CHAT_FILE, FILES, Codec, read_object
+from rounds.model.weights import tensors
 from rounds.records import UserError
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
@@ -47,7 +47,7 @@ def check(directory: Path) -> dict[str, Any]:
     """Look before loading; returns config.json.
 
     Raises:
-        UserError: no config, remote code, pickled weights, no weights, a truncated file, no tokenizer.
+        UserError: no config, remote code, pickled weights, no weights, a faulty or truncated file, no tokenizer.
     """
     config = directory / "config.json"
     if not config.is_file():
@@ -63,8 +63,8 @@ def check(directory: Path) -> dict[str, Any]:
     if not weights:
         raise UserError(f"{directory}: holds no *.safetensors; convert the weights to safetensors.")
     for path in weights:
-        _check_weights(path)
-    for name in sorted(set(read_object(directory / "model.safetensors.index.json").get("weight_map", {}).values())):
+        tensors(path)
+    for name in _shards(directory):
         if not (directory / name).is_file():
             raise UserError(f"{directory}: lacks {name} of its index; fetch the checkpoint again.")
     if not (directory / FILES[0]).is_file():
@@ -72,20 +72,15 @@ def check(directory: Path) -> dict[str, Any]:
     return settings
 
 
-def _check_weights(path: Path) -> None:
-    # https://huggingface.co/docs/safetensors: 8 bytes of header length, a JSON header, then the tensors.
-    size = path.stat().st_size
-    with path.open("rb") as content:
-        length = int.from_bytes(content.read(8), "little")
-        header = content.read(length) if 2 <= length <= size - 8 else b""
-    try:
-        tensors = json.loads(header)
-        ends = [entry["data_offsets"][1] for name, entry in tensors.items() if name != "__metadata__"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: is not a whole safetensors file; fetch the checkpoint again.") from error
-    expected = 8 + length + max(ends, default=0)
-    if size != expected:
-        raise UserError(f"{path}: has {size} bytes where its header says {expected}; fetch the checkpoint again.")
+def _shards(directory: Path) -> list[str]:
+    """Files the index names, if there is one."""
+    index = directory / "model.safetensors.index.json"
+    named = read_object(index).get("weight_map", {})
+    if not isinstance(named, dict) or not all(
+        isinstance(name, str) and name == Path(name).name for name in named.values()
+    ):
+        raise UserError(f"{index}: does not say which file beside it holds each weight; fetch the checkpoint again.")
+    return sorted(set(named.values()))
 
 
 def load(directory: Path, dtype: str = "float32") -> Any:
@@ -97,6 +92,7 @@ def load(directory: Path, dtype: str = "float32") -> Any:
     settings = check(directory)
     require_transformers()
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     extra = {"experts_implementation": "eager"} if settings.get("model_type") == "deepseek_v3" else {}
@@ -111,7 +107,7 @@ def load(directory: Path, dtype: str = "float32") -> Any:
             output_loading_info=True,
             **extra,
         )
-    except (ValueError, KeyError, RuntimeError, OSError) as error:
+    except (ValueError, KeyError, RuntimeError, OSError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{directory}: cannot be loaded ({first[:200]}); check that it is a causal model.") from error
     missing = sorted(report["missing_keys"])

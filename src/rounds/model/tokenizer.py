@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,12 +37,17 @@ Words come first, else a blank is merged with the letter before it, and "gave fe
 """
 PRIVATE = 0xF0000
 """First sign of Unicode's private plane."""
+SHOWN = (*range(33, 127), *range(161, 173), *range(174, 256))
+BYTES = {chr(byte): byte for byte in SHOWN} | {
+    chr(256 + place): byte for place, byte in enumerate(byte for byte in range(256) if byte not in SHOWN)
+}
+"""How byte-level BPE spells bytes as signs, GPT-2's way: those that show stand for themselves."""
 WORD_SHARE = 0.6
 """Of the vocabulary, filled by words and their pieces before phrases begin."""
 
 
 class Parts(NamedTuple):
-    """A generated answer, cut at `</think>`."""
+    """A generated answer, cut at its last `</think>`."""
 
     thinking: str
     reply: str
@@ -111,6 +117,11 @@ class Codec:
         pad = pad.get("content") if isinstance(pad, dict) else pad
         return cls(tokenizer, name, pad, _end_ids(directory))
 
+    def tokens(self) -> dict[str, int]:
+        """The vocabulary: id by token, control tokens too."""
+        found: dict[str, int] = self._full.get_vocab(with_added_tokens=True)
+        return found
+
     def encode_text(self, text: str) -> list[int]:
         """Token ids of plain text; never a control token, whatever the text says."""
         if self.end_think_id is None:
@@ -148,12 +159,27 @@ class Codec:
         """Ids of `</think>\\n`: what ends the thinking."""
         return self._marker(END_THINK) + self.encode_text("\n")
 
+    def token_bytes(self) -> list[bytes] | None:
+        """What each id writes, by id; nothing for a control token. None where tokens are not spelled in bytes."""
+        return self._written
+
+    @cached_property
+    def _written(self) -> list[bytes] | None:
+        written = [b""] * self.size
+        for token, i in self._full.get_vocab(with_added_tokens=False).items():
+            if i in self.control_ids:
+                continue
+            if any(sign not in BYTES for sign in token):
+                return None
+            written[i] = bytes(BYTES[sign] for sign in token)
+        return written
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; control tokens are dropped, `<think>` and `</think>` stay."""
         return str(self._full.decode(list(ids), skip_special_tokens=True))
 
     def split(self, ids: Sequence[int]) -> Parts:
-        """Cut generated ids at the first `</think>`.
+        """Cut generated ids at the last `</think>`: a model whose thought a budget closed may go on and close it again.
 
         Without one, an answer that came to its end token is all reply; one that was cut off is all thinking.
         """
@@ -167,23 +193,28 @@ class Codec:
         before, after = body[: cut[0]], body[cut[1] :]
         return Parts(self._thought(before), self.decode(after).strip(), len(before), len(after))
 
+    def reply_from(self, ids: Sequence[int]) -> int:
+        """Place of the reply's first id, as `split` cuts; the end while the model still thinks."""
+        cut = self._cut(ids)
+        if cut is not None:
+            return cut[1]
+        return 0 if ids and ids[-1] in self.eos_ids else len(ids)
+
     def thinks_on(self, ids: Sequence[int]) -> bool:
         """Whether generated ids have not reached `</think>` yet."""
         return self._cut(ids) is None
 
     def _cut(self, ids: Sequence[int]) -> tuple[int, int] | None:
-        if self.end_think_id is not None:
-            return (
-                (ids.index(self.end_think_id), ids.index(self.end_think_id) + 1) if self.end_think_id in ids else None
-            )
+        """Where the last marker begins and ends."""
         marker = self._marker(END_THINK)
-        for start in range(len(ids) - len(marker) + 1):
-            if list(ids[start : start + len(marker)]) == marker:
+        for start in range(len(ids) - len(marker), -1, -1):
+            if ids[start] == marker[0] and list(ids[start : start + len(marker)]) == marker:
                 return start, start + len(marker)
         return None
 
     def _thought(self, ids: Sequence[int]) -> str:
-        return self.decode(ids).strip().removeprefix(THINK).strip()
+        text = self.decode([one for one in ids if one != self.end_think_id]).strip().removeprefix(THINK).strip()
+        return text.replace(END_THINK, "").strip() if self.end_think_id is None else text
 
     def _marker(self, token: str) -> list[int]:
         known = self._full.token_to_id(token)
@@ -293,7 +324,7 @@ def read_object(path: Path) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(files.read_text(path))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is not JSON ({error}); fetch the checkpoint again.") from error
     if not isinstance(value, dict):
         raise UserError(f"{path}: is not a JSON object; fetch the checkpoint again.")

@@ -215,6 +215,9 @@ class Structured:
                 yield trace
 
 
+Strategy = Vote | Shuffle | FewShot | Structured
+
+
 def _schema(prompt: Prompt) -> str:
     answer = load(prompt.template.partition("#")[0]).answer
     return "" if answer == FREE else schema_of(answer)

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from rounds.engine import telemetry
 from rounds.engine.openvino import IR
+from rounds.model.weights import tensors
 from rounds.records import Record
 
 KINDS = ("embeddings", "head", "linears", "norms and biases", "other")
@@ -42,7 +43,11 @@ class Held(Record):
 
 
 def inventory(directory: Path) -> dict[str, Held]:
-    """Tensors by kind (KINDS, those that occur), of a checkpoint in safetensors or an OpenVINO folder."""
+    """Tensors by kind (KINDS, those that occur), of a checkpoint in safetensors or an OpenVINO folder.
+
+    Raises:
+        UserError: a file of weights is faulty.
+    """
     found: dict[str, Held] = {}
     for name, kind, shape, size in _exported(directory) if (directory / IR).is_file() else _stored(directory):
         part = bool(_PARTS.search(name))
@@ -79,18 +84,13 @@ def _kind(name: str, shape: tuple[int, ...], part: bool) -> str:
 
 
 def _stored(directory: Path) -> list[tuple[str, str, tuple[int, ...], int]]:
-    """(name, type, shape, bytes) of every tensor of a checkpoint."""
-    from safetensors import safe_open
+    """(name, type, shape, bytes) of every tensor of a checkpoint.
 
-    found = []
-    for path in sorted(directory.glob("*.safetensors")):
-        with safe_open(path, framework="numpy") as tensors:
-            for name in tensors.keys():  # noqa: SIM118
-                part = tensors.get_slice(name)
-                shape, kind = tuple(part.get_shape()), part.get_dtype().lower()
-                bits = re.search(r"\d+", kind)
-                found.append((name, kind, shape, prod(shape) * (int(bits[0]) if bits else 8) // 8))
-    return found
+    Raises:
+        UserError: a file is faulty.
+    """
+    files = sorted(directory.glob("*.safetensors"))
+    return [(one.name, one.kind.lower(), one.shape, one.bytes) for path in files for one in tensors(path)]
 
 
 def _exported(directory: Path) -> list[tuple[str, str, tuple[int, ...], int]]:

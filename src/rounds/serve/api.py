@@ -7,20 +7,20 @@ and no fault repeats what the client sent. A client can neither speak for the mo
 that ends with the assistant is refused, and reasoning beside or inside earlier answers, which clients that keep a
 conversation send back, never reaches the engine.
 A stop string cuts what is shown; the tokens behind it are counted, as they were generated. Left out on purpose: tools,
-log probabilities (the engine feeds on token ids of our own, and a Trace holds text), and a client's own chat template.
+log probabilities of tokens that were not drawn, and a client's own chat template.
 """
 
 import json
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from rounds.prompts.template import load
-from rounds.records import Delta, Message, Prompt, Record, Sampling, Trace, UserError
+from rounds.records import Delta, Message, Prompt, Record, Sampling, Token, Trace, UserError
 from rounds.serve.audit import Unaudited
 from rounds.serve.consult import LONGEST_CASE, prompt_for
 from rounds.serve.faults import error_body, status_of
@@ -153,7 +153,8 @@ class ChatRequest(Record):
     stream_options: StreamOptions | None = None
     presence_penalty: Literal[0] | None = None
     frequency_penalty: Literal[0] | None = None
-    logprobs: Literal[False] | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
     user: str | None = Field(default=None, max_length=256)
     """Taken and not kept."""
     template: str | None = Field(default=None, max_length=64, pattern=r"^[a-z0-9-]+@[0-9]+$")
@@ -169,6 +170,10 @@ class ChatRequest(Record):
             raise ValueError("the last message must be the user's; an answer cannot be begun for the model")
         if sum(len(message.text) for message in self.messages) > LONGEST_CONVERSATION:
             raise ValueError(f"the messages have more than {LONGEST_CONVERSATION} characters; shorten them")
+        if self.top_logprobs:
+            raise ValueError("top_logprobs must be 0; only the drawn token's log probability is told")
+        if self.logprobs and self.stops:
+            raise ValueError("logprobs and stop cannot be asked for together; cut the reply yourself")
         if self.template is not None and len(self.messages) != 1:
             raise ValueError("a template takes one message, the case; send no others")
         return self
@@ -242,6 +247,7 @@ def _sampling(asked: ChatRequest, ward: Ward) -> Sampling:
             "top_p": own.top_p if asked.top_p is None else asked.top_p,
             "seed": own.seed if asked.seed is None else asked.seed,
             "samples": asked.n or 1,
+            "logprobs": bool(asked.logprobs),
         }
     )
 
@@ -264,12 +270,21 @@ def _completion(ward: Ward, traces: list[Trace], audited: dict[str, Any]) -> dic
             "index": index,
             "message": {"role": "assistant", "content": trace.reply, "reasoning_content": trace.thinking or None},
             "finish_reason": trace.finish,
-            "logprobs": None,
+            "logprobs": _logprobs(trace.logprobs) if trace.sampling.logprobs else None,
         }
         for index, trace in enumerate(traces)
     ]
     head = _head(ward, "chat.completion")
     return {**head, "choices": choices, "usage": _usage(traces), "rounds": {**ward.label, **audited}}
+
+
+def _logprobs(tokens: Sequence[Token]) -> dict[str, Any]:
+    """Drawn tokens of the reply in OpenAI's shape."""
+    content = [
+        {"token": token.text, "logprob": token.logprob, "bytes": list(token.raw), "top_logprobs": []}
+        for token in tokens
+    ]
+    return {"content": content, "refusal": None}
 
 
 def _audited(asked: Asked, row_hash: str) -> dict[str, Any]:
@@ -290,8 +305,12 @@ async def _events(
     shown = False
     label: dict[str, Any] = {**ward.label, "request": asked.request_id, "audited": False}
 
-    def chunk(index: int, delta: dict[str, Any], finish: str | None, rounds: dict[str, Any]) -> str:
-        choice = {"index": index, "delta": delta, "finish_reason": finish}
+    def chunk(
+        index: int, delta: dict[str, Any], finish: str | None, rounds: dict[str, Any], tokens: Sequence[Token] = ()
+    ) -> str:
+        choice: dict[str, Any] = {"index": index, "delta": delta, "finish_reason": finish}
+        if tokens:
+            choice["logprobs"] = _logprobs(tokens)
         return _event({**head, "choices": [choice], "rounds": rounds})
 
     try:
@@ -301,12 +320,12 @@ async def _events(
         while piece is not None:
             if isinstance(piece, Delta):
                 shown = True
-                yield chunk(0, _delta(piece.thinking, piece.reply), None, UNAUDITED)
+                yield chunk(0, _delta(piece.thinking, piece.reply), None, UNAUDITED, piece.tokens)
             elif piece.finish == "error":
                 raise EngineFailed("the engine gave no whole answer; try again.")
             else:
                 if not shown:  # the engine does not stream: the whole answer is one piece
-                    yield chunk(len(traces), _delta(piece.thinking, piece.reply), None, UNAUDITED)
+                    yield chunk(len(traces), _delta(piece.thinking, piece.reply), None, UNAUDITED, piece.logprobs)
                 traces.append(piece)
             piece = await anext(rest, None)
         if not traces:

@@ -102,7 +102,11 @@ class Job:
             event = await self._events.get()
             if isinstance(event, Delta):
                 before = held or Delta()
-                held = Delta(thinking=before.thinking + event.thinking, reply=before.reply + event.reply)
+                held = Delta(
+                    thinking=before.thinking + event.thinking,
+                    reply=before.reply + event.reply,
+                    tokens=before.tokens + event.tokens,
+                )
                 continue
             if held is not None:
                 yield held

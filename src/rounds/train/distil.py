@@ -1,8 +1,8 @@
 """Distillation: the student learns the teacher's verified traces, fully or through an adapter.
 
 Teacher and student may have different vocabularies (R1-Distill-Llama-70B and -Qwen-7B do), so the student learns text;
-logits are compared only where both share one vocabulary. After merging, the adapter and the merged model must give
-the same logits. Left out on purpose in this version: the token-level loss itself.
+the teacher's distributions are learnt only where both share one vocabulary (`rounds.train.soft_targets`). After
+merging, the adapter and the merged model must give the same logits.
 """
 
 from __future__ import annotations
@@ -36,15 +36,13 @@ EMBEDDINGS = ("embed_tokens", "lm_head")
 def distil(
     student: Path, lessons: Sequence[Example], settings: recipe.Distil, *, seed: int, scratch: Path
 ) -> tuple[Any, Trained]:
-    """Train the student in `student` and return it, merged.
+    """Train the student in `student` and return it, merged. Soft targets are learnt where a lesson has them.
 
     Raises:
         UserError: nothing to learn, an unsupported choice, or the merged model differs from its adapter.
     """
-    if settings.token_level:
-        raise UserError("distil.token_level is true but only traces are learnt in this version; set it to false.")
     model = checkpoint.load(student)
-    if settings.no_repeat:
+    if settings.no_repeat or settings.token_level:
         return model, _own_loop(model, student, lessons, settings, seed)
     full = settings.method == "full"
     if not full and settings.lora.embeddings and model.config.tie_word_embeddings:
@@ -65,14 +63,23 @@ def distil(
 
 
 def _own_loop(model: Any, student: Path, lessons: Sequence[Example], settings: recipe.Distil, seed: int) -> Trained:
-    # The penalty on repeated names is no loss of TRL's.
+    # Neither the penalty on repeated names nor soft targets kept aside are losses of TRL's SFTTrainer.
     if settings.method != "full":
+        name = "no_repeat" if settings.no_repeat else "token_level"
         raise UserError(
-            f"distil.no_repeat is {settings.no_repeat:g} but distil.method is '{settings.method}'; "
-            "set no_repeat to 0 or the method to 'full'."
+            f"distil.{name} is {getattr(settings, name):g} but distil.method is '{settings.method}'; "
+            f"set {name} to 0 or the method to 'full'."
         )
-    pad = Codec.load(student).pad_id
-    return pretrain(model, lessons, settings, pad=pad, seed=seed, muon=settings.muon, no_repeat=settings.no_repeat)
+    return pretrain(
+        model,
+        lessons,
+        settings,
+        pad=Codec.load(student).pad_id,
+        seed=seed,
+        muon=settings.muon,
+        no_repeat=settings.no_repeat,
+        token_level=settings.token_level,
+    )
 
 
 def lora_config(settings: recipe.Lora, structure: str) -> Any:

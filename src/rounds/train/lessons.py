@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from random import Random
@@ -28,6 +29,17 @@ def examples(lessons: Iterable[Lesson], codec: Codec, *, strange: float = 0.0, s
         thought = completion.index(codec.end_think_id) + 1 if codec.end_think_id in completion else 0
         made.append(Example((*prompt, *completion), len(prompt), len(prompt) + thought))
     return made
+
+
+def respelled(
+    lessons: Sequence[Lesson], codec: Codec, *, strange: float, seed: int, passes: float = 1.0
+) -> list[Example]:
+    """One example a lesson and pass; each pass has its strange words in other places, so that none is learnt by heart.
+
+    To be learnt in the steps that `passes` over the lessons take: there are so many times as many examples.
+    """
+    turns = max(1, math.ceil(round(passes, 1))) if strange else 1
+    return [one for turn in range(turns) for one in examples(lessons, codec, strange=strange, seed=seed + turn)]
 
 
 def _pieces_of_words(codec: Codec) -> list[int]:

@@ -17,7 +17,7 @@ from rounds.progress import bar
 from rounds.recipe import Optimiser
 from rounds.records import UserError
 from rounds.train.balance import Balance
-from rounds.train.batches import IGNORED, Example, batches, tensors
+from rounds.train.batches import IGNORED, Example, Soft, batches, softened, tensors
 from rounds.train.optimiser import optimiser, rate_at
 
 
@@ -43,8 +43,9 @@ def pretrain(
     muon: bool,
     bias_rate: float = 0,
     no_repeat: float = 0,
+    token_level: float = 0,
 ) -> Trained:
-    """Train in place; `no_repeat` weighs unlikelihood (`labelled_loss`).
+    """Train in place; `no_repeat` weighs unlikelihood and `token_level` the examples' soft targets (`labelled_loss`).
 
     Raises:
         UserError: no examples, one longer than the model's context, or the loss is no longer a number.
@@ -67,7 +68,8 @@ def pretrain(
                 group["lr"] = rate * share
             inputs = tensors(batch, pad)
             replies = torch.tensor([example.reply for example in batch])
-            loss = labelled_loss(model, inputs, replies, no_repeat)
+            soft = softened(batch) if token_level else None
+            loss = labelled_loss(model, inputs, replies, no_repeat, soft, token_level)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             walker.step()
@@ -86,12 +88,20 @@ def pretrain(
     return Trained(steps, steps * settings.batch, tokens, sum(last) / len(last), time.monotonic() - started)
 
 
-def labelled_loss(model: Any, inputs: dict[str, Any], replies: Any, repeats: float = 0.0) -> Any:
+def labelled_loss(
+    model: Any,
+    inputs: dict[str, Any],
+    replies: Any,
+    repeats: float = 0.0,
+    soft: Soft | None = None,
+    share: float = 0.0,
+) -> Any:
     """Mean cross-entropy over the labelled tokens; the head runs on those alone, a third of a case.
 
     `repeats` weighs a penalty on the chance of tokens the reply already holds (unlikelihood training, arXiv
     1908.04319): five diagnoses must be five, and the tail of a differential is too even for likelihood to say so.
     `replies`, shape (examples,), is where each reply begins: what was thought before may be named again.
+    `soft` takes `share` of the cross-entropy, the text itself the rest.
     """
     import torch
 
@@ -101,13 +111,16 @@ def labelled_loss(model: Any, inputs: dict[str, Any], replies: Any, repeats: flo
     targets = labels[chosen]
     chances = model.lm_head(hidden[:, :-1][chosen]).log_softmax(-1)
     places = torch.arange(len(targets), device=targets.device)
+    likely = 0.0 if soft is None else share * (soft.chances * chances.gather(1, soft.tokens)).sum(-1).mean()
+    share = 0.0 if soft is None else share
     if not repeats:
-        return -chances[places, targets].mean()
+        return -(1 - share) * chances[places, targets].mean() - likely
     held, names = already_named(chosen, targets, replies)
     # One look-up for both: each costs a pass over a matrix of labels by vocabulary on the way back.
     looked_up = chances[torch.cat((places, held)), torch.cat((targets, names))]
     right, repeated = looked_up[: len(places)], looked_up[len(places) :]
-    return -right.mean() - repeats * torch.log1p(-repeated.exp().clamp(max=0.999)).sum() / len(targets)
+    unlikely = torch.log1p(-repeated.exp().clamp(max=0.999)).sum() / len(targets)
+    return -(1 - share) * right.mean() - likely - repeats * unlikely
 
 
 def already_named(chosen: Any, targets: Any, replies: Any) -> tuple[Any, Any]:

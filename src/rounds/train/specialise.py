@@ -17,8 +17,8 @@ from rounds.model import checkpoint
 from rounds.model.tokenizer import Codec
 from rounds.records import Lesson, UserError
 from rounds.train.distil import lora_config, tokenizer_of
-from rounds.train.lessons import examples
-from rounds.train.pretrain import Trained
+from rounds.train.lessons import respelled
+from rounds.train.pretrain import Trained, step_count
 from rounds.train.sft import sft
 
 OUTSIDE = ""
@@ -75,16 +75,18 @@ def specialise(
     Raises:
         UserError: nothing to learn, an unsupported choice of [specialise.lora], or merging changes the logits.
     """
-    model = checkpoint.load(start)
+    model, codec = checkpoint.load(start), Codec.load(start)
     if settings.lora.embeddings and model.config.tie_word_embeddings:
         raise UserError(
             f"{start}: embeddings and head are one matrix, and training both beside an adapter would part them; "
             "set specialise.lora.embeddings to false."
         )
+    steps = step_count(len(lessons), settings)
+    passes = steps * settings.batch / len(lessons)
     return sft(
         model,
-        examples(lessons, Codec.load(start), strange=settings.strange, seed=seed),
-        settings,
+        respelled(lessons, codec, strange=settings.strange, seed=seed, passes=passes),
+        settings.model_copy(update={"steps": steps}),
         tokenizer=tokenizer_of(start),
         seed=seed,
         scratch=scratch,

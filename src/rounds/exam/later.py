@@ -1,0 +1,68 @@
+"""What was measured of a run's model after its exam: safety and thinking budget, for the page of the run.
+
+Each has a page of its own too, drawn by the same code. Left out on purpose: measuring, and deciding anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rounds import files
+from rounds.exam import curve_page, safety_page
+from rounds.exam.curve import Curve
+from rounds.exam.safety_result import Probe
+
+PROBE, WHOLE = "probe.json", "probe-full.json"
+"""What a passport carries of a probe, and all of it."""
+BUDGET = "budget.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A section of the report."""
+
+    shown: safety_page.Shown | curve_page.Shown
+    stale: str
+    """See `stale`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """What there is of it; None was not measured."""
+
+    probe: Probe | None = None
+    curve: Curve | None = None
+
+    def safety_of(self, digests: Mapping[str, str]) -> Part | None:
+        """The section of safety; digests: of the checkpoints of the report."""
+        if self.probe is None:
+            return None
+        return Part(safety_page.shown(self.probe), stale(self.probe.digest, digests, "rounds probe"))
+
+    def budget_of(self, digests: Mapping[str, str]) -> Part | None:
+        """The section of thinking budgets."""
+        if self.curve is None:
+            return None
+        return Part(curve_page.shown([self.curve]), stale(self.curve.model, digests, "rounds budget"))
+
+
+def stale(digest: str, digests: Mapping[str, str], verb: str) -> str:
+    """What is said of a measurement of a checkpoint that is not among these, and which verb makes it anew; else ''."""
+    if digest in digests.values():
+        return ""
+    return f"Measured on another checkpoint than is spoken of here ({digest[:16]}…): run {verb} again."
+
+
+def read(run: Path) -> Later:
+    """What a run's directory holds of it.
+
+    Raises:
+        UserError: a file is there and is no such thing.
+    """
+    probe, curve = run / WHOLE, run / BUDGET
+    return Later(
+        files.read_json(probe, Probe) if probe.is_file() else None,
+        files.read_json(curve, Curve) if curve.is_file() else None,
+    )
