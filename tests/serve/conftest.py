@@ -227,7 +227,7 @@ class Hospital:
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer | Callable[[str], Answer]] = {}
-        """By path with query; a function is given the body of the request."""
+        """By path with query, or path alone; a function is given the body of the request, or else the query."""
         self.asked: list[tuple[str, str, str]] = []
         """Method, path with query, and body of every request."""
         self.heads: list[dict[str, str]] = []
@@ -238,8 +238,10 @@ class Hospital:
                 body = self.rfile.read(int(self.headers.get("content-length") or 0)).decode()
                 hospital.asked.append((self.command, self.path, body))
                 hospital.heads.append({name.lower(): value for name, value in self.headers.items()})
-                found = hospital.answers.get(self.path, Answer({"resourceType": "OperationOutcome"}, 404))
-                found = found if isinstance(found, Answer) else found(body)
+                place, _, query = self.path.partition("?")
+                missing = Answer({"resourceType": "OperationOutcome"}, 404)
+                found = hospital.answers.get(self.path) or hospital.answers.get(place, missing)
+                found = found if isinstance(found, Answer) else found(body or query)
                 time.sleep(found.after)
                 try:
                     self.send_response(found.status)

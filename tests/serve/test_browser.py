@@ -297,3 +297,58 @@ def test_a_patient_is_picked(
         page.get_by_role("button", name="Ask for five diagnoses").click()
         page.get_by_role("heading", name="Five diagnoses, likeliest first").wait_for()
         assert page.locator("mark.flag").first.inner_text().startswith("coughing up blood")
+
+
+def test_sign_in_at_an_issuer_of_another_site(
+    browser: Any, make_app: Any, serve: Any, make_scripted: Any, hospital: Any, answer: Any, tmp_path: Path
+) -> None:
+    """Cookies cross sites there and back as a browser sends them: localhost is ours, 127.0.0.1 the issuer's."""
+    import time
+    from urllib.parse import parse_qs
+
+    from joserfc import jwt
+    from joserfc.jwk import ECKey
+
+    from rounds.serve.oidc import Oidc, OidcFile
+    from rounds.serve.outgoing import Outgoing
+
+    key = ECKey.generate_key("P-256", {"kid": "one"})
+    nonce = ""
+
+    def at_the_issuer(query: str) -> Any:
+        nonlocal nonce
+        asked = {name: values[0] for name, values in parse_qs(query).items()}
+        nonce = asked["nonce"]
+        return answer(b"", 302, location=f"{asked['redirect_uri']}?code=good&state={asked['state']}")
+
+    def token(_: str) -> Any:
+        now = int(time.time())
+        claims = {"iss": hospital.url, "sub": "u-1", "aud": "rounds", "exp": now + 60, "iat": now, "nonce": nonce}
+        signed = jwt.encode({"alg": "ES256", "kid": "one"}, claims | {"roles": "doctors"}, key, algorithms=["ES256"])
+        return answer({"id_token": signed}, kind="application/json")
+
+    about = {"issuer": hospital.url, "jwks_uri": f"{hospital.url}/keys"}
+    about |= {f"{name}_endpoint": f"{hospital.url}/{name}" for name in ("authorization", "token")}
+    hospital.answers["/.well-known/openid-configuration"] = answer(about, kind="application/json")
+    hospital.answers["/keys"] = answer({"keys": [key.as_dict(private=False)]}, kind="application/json")
+    hospital.answers |= {"/authorization": at_the_issuer, "/token": token}
+    write_keys(tmp_path / "keys", (new_key("program", ("diagnose",))[1],))
+    stated = {
+        "issuer": hospital.url,
+        "client_id": "rounds",
+        "scope_claim": "roles",
+        "scopes": {"doctors": ("diagnose",)},
+    }
+    oidc = Oidc(OidcFile(**stated, public_url="http://localhost"), "", Outgoing("the issuer", hospital.url, "issuer"))
+    app = make_app(make_scripted(THINKING, REPLY), doors=Doors(Keys(tmp_path / "keys"), oidc=oidc))
+    with serve(app) as url:
+        ours = url.replace("127.0.0.1", "localhost")
+        oidc.stated = OidcFile(**stated, public_url=ours)
+        with visiting(browser, ours) as page:
+            page.get_by_role("link", name="Sign in with the hospital").click()
+            page.get_by_role("button", name="Sign out").wait_for()
+            page.get_by_role("heading", name="The case").wait_for()
+            assert page.url == f"{ours}/"
+            page.complaints = [
+                text for text in page.complaints if not text.startswith(f"{hospital.url}/authorization?")
+            ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -255,6 +254,10 @@ def test_a_token_is_read_anew_each_time(record: Any, tmp_path: Path) -> None:
     token.write_text("second", encoding="ascii")
     asyncio.run(server.search("q"))
     assert [head["authorization"] for head in record.heads] == ["Bearer first", "Bearer second"]
+    token.write_text("", encoding="ascii")
+    with pytest.raises(OutgoingFault, match="the token for the FHIR server cannot be used; ask those who run"):
+        asyncio.run(server.search("q"))
+    assert len(record.heads) == 2
     for text in ("", "two words", "a\nb", "é"):
         token.write_text(text, encoding="utf-8")
         with pytest.raises(UserError, match="is no bearer token"):
@@ -263,4 +266,3 @@ def test_a_token_is_read_anew_each_time(record: Any, tmp_path: Path) -> None:
     token.chmod(0o604)
     with pytest.raises(UserError, match="everybody on this machine may read it; chmod 600"):
         FhirServer(f"{record.url}/r4", token)
-    assert threading.active_count() < 20

@@ -10,6 +10,7 @@ it can be seen).
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +26,8 @@ from rounds.serve.outgoing import Outgoing, OutgoingFault, Reply
 
 if TYPE_CHECKING:
     import httpx
+
+log = logging.getLogger("rounds.serve")
 
 SEARCH_SECONDS = 10.0
 RECORD_SECONDS = 20.0
@@ -178,7 +181,13 @@ class FhirServer:
 
     async def _fetch(self, client: httpx.AsyncClient, url: httpx.URL, form: dict[str, str] | None = None) -> Any:
         """The JSON at one address of the configured origin."""
-        headers = await asyncio.to_thread(self._headers)
+        try:
+            headers = await asyncio.to_thread(self._headers)
+        except UserError:  # its sentence is for who runs the server: it names a file
+            log.exception("the token of --fhir-token cannot be used")
+            raise OutgoingFault(
+                "the token for the FHIR server cannot be used; ask those who run this server."
+            ) from None
         reply = await self._way.fetch(client, url, headers, LIMITS.bytes, form)
         _check(reply)
         try:
