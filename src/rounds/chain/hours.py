@@ -40,8 +40,8 @@ KEPT = 0.6
 USUAL = 0.5
 """Share of `max_tokens` that a model from outside usually fills."""
 SURE = 2
-"""Every stage of the tiny run that took a minute lay within this factor (0.90 to 1.56); shares and usual lengths were
-taken from that same run, and no other size was checked."""
+"""Every stage of the tiny run that took 100 s or more lay within this factor (0.90 to 1.56); shares and usual lengths
+were taken from that same run, and no other size was checked."""
 
 
 class Rates(NamedTuple):

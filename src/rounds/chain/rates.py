@@ -25,7 +25,8 @@ POWERCAP, PROCESSORS = Path("/sys/class/powercap"), Path("/proc/cpuinfo")
 def bandwidth(threads: int) -> float:
     """Bytes a second that `threads` threads read from memory side by side, the best of three passes.
 
-    The smallest of int8 numbers is sought: of numpy's reductions the one that keeps up best with the memory.
+    Too high where other work keeps them from running at the same moment: each then has the memory to itself. The
+    smallest of int8 numbers is sought: of numpy's reductions the one that keeps up best with the memory.
     """
     blocks = [np.ones(BLOCK, np.int8) for _ in range(threads)]
     return _rate(threads, lambda i: blocks[i].min(), BLOCK)
