@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 import pytest
 
@@ -16,6 +18,7 @@ from rounds.serve import fhir_server, outgoing
 from rounds.serve.fhir_server import FhirServer
 from rounds.serve.outgoing import OutgoingFault
 
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "28_fhir_synthea_r4"
 CANARY = "Zebediah Quillfeather"
 KINDS = {
     "Condition?patient=p-1": "Condition",
@@ -32,6 +35,8 @@ PATIENT = {
     "name": [{"use": "nickname", "text": "Zeb"}, {"use": "official", "given": ["Zebediah"], "family": "Quillfeather"}],
     "identifier": [{"system": "urn:h", "value": "MRN-77"}, {"value": 7}, {}],
 }
+DATES = ("effectiveDateTime", "authoredOn", "issued")
+"""By which records are sorted."""
 ANGINA = {"code": {"text": "chest pain on effort"}, "clinicalStatus": {"coding": [{"code": "active"}]}}
 PULSE = {"status": "final", "code": {"text": "heart rate"}, "valueQuantity": {"value": 118, "unit": "/min"}}
 ASPIRIN = {"status": "active", "medicationCodeableConcept": {"text": "aspirin 100 mg"}}
@@ -266,3 +271,36 @@ def test_a_token_is_read_anew_each_time(record: Any, tmp_path: Path) -> None:
     token.chmod(0o604)
     with pytest.raises(UserError, match="everybody on this machine may read it; chmod 600"):
         FhirServer(f"{record.url}/r4", token)
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/data/28_fhir_synthea_r4")
+def test_synthea_records_over_http(hospital: Any, answer: Any) -> None:
+    """Whole records behind a server that pages by ten unless told otherwise, and sorts when asked."""
+    paths = sorted(SHARED.glob("*.json.gz"))
+    assert paths
+    for path in paths:
+        resources = [entry["resource"] for entry in json.loads(gzip.decompress(path.read_bytes()))["entry"]]
+        person = next(one for one in resources if one["resourceType"] == "Patient")
+
+        def page(kind: str, query: str, held: Any = resources) -> Any:
+            asked = {name: values[0] for name, values in parse_qs(query).items()}
+            found = [one for one in held if one["resourceType"] == kind]
+            if "_sort" in asked:
+                found.sort(key=lambda one: next((one[at] for at in DATES if at in one), ""), reverse=True)
+            begin, size = int(asked.get("_begin", 0)), int(asked.get("_count", 10))
+            then = urlencode(asked | {"_begin": begin + size})
+            return answer(bundle(*found[begin : begin + size], then=f"/{kind}?{then}" if found[begin + size :] else ""))
+
+        hospital.answers[f"/Patient/{person['id']}"] = answer(person)
+        for kind in set(KINDS.values()):
+            hospital.answers[f"/{kind}"] = partial(page, kind)
+        found = asyncio.run(FhirServer(hospital.url).open(person["id"]))
+        assert found.patient.born == person["birthDate"]
+        assert found.chart.sex == person["gender"]
+        texts = {one["code"]["text"] for one in resources if one["resourceType"] == "Condition"}
+        told = {source for line in found.chart.lines for source in line.sources if source.startswith("Condition/")}
+        assert len(told) == len(texts), path.name
+        assert found.cut == (sum(one["resourceType"] == "Observation" for one in resources) > 100)
+        for secret in (person["id"], person["birthDate"], person["name"][0]["family"]):
+            assert secret not in found.chart.text, path.name
