@@ -462,5 +462,5 @@ def test_a_page_shows_kinds_of_question_apart(tmp_path: Path, capsys: pytest.Cap
     assert "kind=" not in capsys.readouterr().out
     given.html = page
     assert compare.run(given) == 3
-    assert "kind=choice    -33.3" in capsys.readouterr().out
+    assert "kind=choice     -33.3" in capsys.readouterr().out
     assert "evidence" in page.read_text(encoding="utf-8")
