@@ -122,10 +122,8 @@ def test_every_engine_of_the_house(small: str, tmp_path: Path) -> None:
 
 def test_an_endpoint_alone_needs_no_model(small: str, server: Server, tmp_path: Path) -> None:
     server.models = ["other", "peer"]
-    monkey = settings(small, endpoints={"peer": server.url}, streams=(2,), ignore_eos=False)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(room, "ENGINES", {})
-        found = bench(monkey, tmp_path)
+    alone = {"engines": ("none",), "endpoints": {"peer": server.url}}
+    found = bench(settings(small, **alone, streams=(2,), ignore_eos=False), tmp_path)
     assert found.engines["peer"].model == "peer"
     assert not list(tmp_path.rglob("*.safetensors"))
     assert "ignore_eos" not in server.asked[0]
@@ -146,17 +144,16 @@ def test_an_endpoint_that_stalls_or_lies_ends_the_run(
 ) -> None:
     for name, value in fault.items():
         setattr(server, name, value)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(room, "ENGINES", {})
-        with pytest.raises(UserError, match=said):
-            bench(settings(small, endpoints={"peer": server.url}, timeout_s=0.5), tmp_path)
+    with pytest.raises(UserError, match=said):
+        bench(settings(small, engines=("none",), endpoints={"peer": server.url}, timeout_s=0.5), tmp_path)
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"engines": ("vllm",)}, "engine 'vllm' is not known; use one of openvino-int4, .*, or --endpoint"),
+        ({"engines": ("vllm",)}, "engine 'vllm' is not known; use one of openvino-int4, .*, or none"),
         ({"engines": ("openvino-int4", "openvino-int4")}, "an engine or endpoint is named twice"),
+        ({"engines": ("none",)}, "no engine is installed and no endpoint given"),
         ({"against": "gone"}, "--against 'gone' is not measured here; use one of openvino-int4"),
         ({"endpoints": {"p": "http://127.0.0.1:9/v1"}}, "endpoint p: http://127.0.0.1:9/v1 lists no models"),
     ],

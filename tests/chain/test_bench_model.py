@@ -52,23 +52,30 @@ def test_a_shape_that_is_not_there_is_refused(name: str, said: str) -> None:
         shape_named(name)
 
 
-def test_a_made_model_has_the_shape_and_never_ends_by_itself(tmp_path: Path) -> None:
+MIXTURE = of_backbone(
+    Backbone(structure="deepseek_v3", width=32, layers=2, feed_forward=48, expert_width=24, experts=4), 1200
+)
+
+
+@pytest.mark.parametrize("plain", [SMALL, replace(SMALL, structure="llama", tied=True), replace(MIXTURE, context=128)])
+def test_a_made_model_has_the_shape_and_never_ends_by_itself(plain: Shape, tmp_path: Path) -> None:
     import torch
 
     from rounds.model import checkpoint
 
-    shape = stored(SMALL, 300)
+    shape = stored(plain, 300)
     assert shape.context == 300
     make(shape, tmp_path / "made")
     assert is_made(tmp_path / "made", shape)
-    assert not is_made(tmp_path / "made", replace(shape, layers=2))
+    assert not is_made(tmp_path / "made", replace(shape, layers=3))
     model, codec = checkpoint.load(tmp_path / "made"), Codec.load(tmp_path / "made")
     assert sum(parameter.numel() for parameter in model.parameters()) == shape.weights
-    assert checkpoint.bytes_of(tmp_path / "made") == pytest.approx(2 * shape.weights, rel=0.02)
+    assert checkpoint.bytes_of(tmp_path / "made") == pytest.approx(2 * shape.weights, rel=0.1)
     with torch.no_grad():
         ids = torch.tensor([codec.encode_prompt(prompts_of(codec, 40, 1, "s")[0].messages)])
-        likeliest = model(ids).logits[0].argmax(-1)
-    assert not set(likeliest.tolist()) & codec.control_ids
+        answer = model.generate(ids, do_sample=False, max_new_tokens=30)[0, ids.shape[1] :]
+    assert len(answer) == 30
+    assert not set(answer.tolist()) & codec.control_ids
 
 
 @pytest.mark.parametrize("length", [7, 128, 2048])

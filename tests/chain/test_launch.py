@@ -98,7 +98,7 @@ def test_llama_server_shares_its_context_among_the_slots(tmp_path: Path) -> None
     assert (flag(alone, "--alias"), flag(alone, "--port"), flag(alone, "--ctx-size")) == (file.name, "8080", "0")
     assert launch("llama", str(tmp_path), given()).command[2] == str(file)
     (tmp_path / "other.gguf").write_bytes(b"GGUF")
-    with pytest.raises(UserError, match="holds 2 files in .gguf; name one by --gguf"):
+    with pytest.raises(UserError, match=r"holds 2 files in \.gguf; name one by --gguf"):
         launch("llama", str(tmp_path), given())
 
 

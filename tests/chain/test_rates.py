@@ -11,7 +11,7 @@ from rounds.chain import rates
 
 def test_rates_are_those_of_a_computer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rates, "BLOCK", 2**22)
-    monkeypatch.setattr(rates, "SIDE", 128)
+    monkeypatch.setattr(rates, "STACK", 32)
     assert 1e7 < rates.bandwidth(1) < 1e13
     assert 1e6 < rates.multiplied(2) < 1e15
 

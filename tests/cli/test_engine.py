@@ -38,19 +38,16 @@ def test_the_program_takes_the_place_of_the_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("option", "value", "said"),
     [
-        (["vllm", "one-gpu", "--streams", "0"], "--streams 0 is out of range; input should be greater than or equal to 1."),
-        (
-            ["vllm", "one-gpu", "--tensor-parallel", "0"],
-            "--tensor-parallel 0 is out of range; input should be greater than or equal to 1.",
-        ),
-        (["vllm", "one-gpu", "--port", "70000"], "--port 70000 is out of range; input should be less than or equal to 65535."),
+        ("--streams", "0", "greater than or equal to 1"),
+        ("--tensor-parallel", "0", "greater than or equal to 1"),
+        ("--port", "70000", "less than or equal to 65535"),
     ],
-)  # fmt: skip
-def test_faults_are_one_sentence(capsys: pytest.CaptureFixture[str], words: list[str], sentence: str) -> None:
-    assert main(["engine", *words]) == 2
-    assert capsys.readouterr().err == f"rounds: {sentence}\n"
+)
+def test_faults_are_one_sentence(capsys: pytest.CaptureFixture[str], option: str, value: str, said: str) -> None:
+    assert main(["engine", "vllm", "one-gpu", option, value]) == 2
+    assert capsys.readouterr().err == f"rounds: {option} {value} is out of range; input should be {said}.\n"
 
 
 def test_a_program_that_is_not_installed_is_named(

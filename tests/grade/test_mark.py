@@ -138,7 +138,12 @@ def test_red_flags_count_in_any_wording_and_once(marker: Marker, gout: Case) -> 
 
 def test_a_mark_carries_what_reports_group_by(marker: Marker, gout: Case) -> None:
     grade = marker.mark(gout, traced(gout, "1. gout"))
-    assert grade.groups == {"specialty": "internal medicine", "incidence": "frequent", "condition": "gout"}
+    assert grade.groups == {
+        "specialty": "internal medicine",
+        "incidence": "frequent",
+        "condition": "gout",
+        "kind": "diagnosis",
+    }
     assert (grade.sample, grade.thinking_tokens, grade.total_s) == (3, 11, 0.5)
 
 
@@ -188,3 +193,9 @@ def test_reading_and_marking_agree_with_marking_alone(marker: Marker, gout: Case
         whole.valid_five,
         whole.red_flags_named,
     )
+
+
+def test_a_conversation_to_write_down_is_neither_right_nor_wrong(marker: Marker) -> None:
+    case = Case(id="a", vignette="Patient: I cough.", diagnosis="", kind="record")
+    grade = marker.mark(case, traced(case, '{"complaint": ["cough"]}'))
+    assert (grade.correct, grade.answer.unreadable, grade.groups["kind"]) == (None, False, "record")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rounds.grade.lexicon import lexicon, read_names
-from rounds.grade.match import Reader, initials, slip
+from rounds.grade.match import Reader, genus, initials, slip
 from rounds.knowledge.base import load
 
 
@@ -47,6 +47,8 @@ def reader() -> Reader:
         ("anaphylaxis", "peanut-induced anaphylaxis"),
         ("Mallory-Weiss syndrome", "Mallory Weiss tear"),
         ("orbital blowout fracture", "blowout fracture"),
+        ("Escherichia coli sepsis", "E. coli sepsis"),
+        ("h. pylori gastritis", "Helicobacter pylori gastritis"),
     ],
 )
 def test_the_right_disease_in_other_words(reader: Reader, right: str, answer: str) -> None:
@@ -113,6 +115,15 @@ def test_names_are_known_or_only_describe(reader: Reader) -> None:
     assert reader.describes("degenerative")
     assert reader.describes("due to smoking")
     assert not reader.describes("diabetic foot ulcer")
+
+
+def test_a_genus_may_be_its_first_letter() -> None:
+    assert genus("P. aeruginosa", "Pseudomonas aeruginosa")
+    assert not genus("P. aeruginosa", "Proteus mirabilis")
+    assert not genus("P. aeruginosa", "aeruginosa")
+    # Only a name in two words with a Latin end: no article, no letter that is a type.
+    assert not genus("a pneumonia", "aspiration pneumonia")
+    assert not genus("T. cell lymphoma", "testicular cell lymphoma")
 
 
 @pytest.mark.parametrize("word", ["SLE", "sle", "S.L.E."])

@@ -57,6 +57,10 @@ ENGINES = {
     "transformers-bf16": Engine("transformers", CHECKPOINT, "transformers"),
 }
 """Engines of the house, the first installed one is what the others are held against."""
+NONE = ("none",)
+"""In place of engines: endpoints alone."""
+WORDS = "words"
+"""Folder of the tokenizer where endpoints are measured alone."""
 TOGETHER = {"openvino": 4096}
 """Tokens of prompts an engine reads at once; the others read all."""
 
@@ -66,7 +70,7 @@ class Settings(Record):
 
     shape: str
     engines: tuple[str, ...] = ()
-    """Empty is every one that is installed and runs the structure."""
+    """Empty is every one that is installed and runs the structure; ("none",) is endpoints alone."""
     endpoints: dict[str, str] = Field(default_factory=dict)
     """URL by the name it has in the table."""
     prompts: tuple[int, ...] = (128, 2048)
@@ -101,10 +105,11 @@ def bench(given: Settings, place: Path | None) -> Bench:
         sizes, making = _make(made, names, home, threads)
         total = given.repeats * len(given.prompts) * len(given.streams) * (len(names) + len(models))
         bar = stack.enter_context(progress.bar(f"rounds bench {given.shape}", total))
+        words = home / (CHECKPOINT if names else WORDS)
         engines: dict[str, EngineFigures] = {}
         workers: dict[str, _Worker] = {}
         for name in (*names, *models):
-            worker = stack.enter_context(_worker(_job(given, name, models, home, threads), threads))
+            worker = stack.enter_context(_worker(_job(given, name, models, home, words, threads), threads))
             ready = worker.hear(Ready)
             kept = sizes.get(ENGINES[name].files, (None, None)) if name in ENGINES else (None, None)
             engines[name] = EngineFigures(
@@ -137,11 +142,12 @@ def bench(given: Settings, place: Path | None) -> Bench:
 
 def _chosen(given: Settings, shape: Shape) -> list[str]:
     """The engines of the house to measure; what is named must be there, what is not named may be missing."""
-    unknown = [name for name in given.engines if name not in ENGINES]
+    wanted = () if given.engines == NONE else given.engines or tuple(ENGINES)
+    unknown = [name for name in wanted if name not in ENGINES]
     if unknown:
-        raise UserError(f"engine '{unknown[0]}' is not known; use one of {', '.join(ENGINES)}, or --endpoint.")
+        raise UserError(f"engine '{unknown[0]}' is not known; use one of {', '.join(ENGINES)}, or none.")
     found = []
-    for name in given.engines or ENGINES:
+    for name in wanted:
         fault = ""
         if find_spec(ENGINES[name].needs) is None:
             fault = f"engine '{name}' needs {ENGINES[name].needs}, which is not installed; pip install 'rounds[cpu]'."
@@ -272,7 +278,7 @@ def _worker(job: Job, threads: int) -> Iterator[_Worker]:
 def _make(shape: Shape, names: list[str], home: Path, threads: int) -> tuple[Mapping[str, tuple[int, int]], int | None]:
     """The models; bytes by kind, and the peak memory of the process that made them. Endpoints need only words."""
     if not names:
-        bench_model.words(shape.vocabulary, home / CHECKPOINT)
+        bench_model.words(shape.vocabulary, home / WORDS)
         return {}, None
     kinds = {ENGINES[name].files for name in names}
     if not bench_model.is_made(home / CHECKPOINT, shape):
@@ -292,13 +298,13 @@ def _make(shape: Shape, names: list[str], home: Path, threads: int) -> tuple[Map
     return ready.sizes, ready.peak_bytes
 
 
-def _job(given: Settings, name: str, models: Mapping[str, str], home: Path, threads: int) -> Job:
-    words, streams = str(home / CHECKPOINT), max(given.streams)
+def _job(given: Settings, name: str, models: Mapping[str, str], home: Path, words: Path, threads: int) -> Job:
+    streams = max(given.streams)
     if name in models:
         return Job(
             kind="remote",
             engine=name,
-            words=words,
+            words=str(words),
             streams=streams,
             url=given.endpoints[name],
             model=models[name],
@@ -312,7 +318,7 @@ def _job(given: Settings, name: str, models: Mapping[str, str], home: Path, thre
         kind=engine.kind,
         engine=name,
         directory=str(folders[engine.files]),
-        words=words,
+        words=str(words),
         threads=threads,
         streams=streams,
         dynamic=engine.dynamic,

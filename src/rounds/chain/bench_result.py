@@ -17,7 +17,7 @@ class EngineFigures(Record):
     """One engine, whatever was asked of it."""
 
     load_s: float
-    """From the start of its process, libraries included, until it has answered once; of a server, until asked."""
+    """Libraries, the model, and a first short answer; nothing of the kind is known of a server."""
     weights_bytes: int | None = None
     read_bytes: int | None = None
     """Bytes of the weights one token is multiplied with."""
@@ -202,7 +202,7 @@ def markdown(found: Bench) -> str:
     for name, engine in found.engines.items():
         sizes = (engine.weights_bytes, engine.read_bytes, engine.kv_bytes_a_token)
         shown = [_size(size) for size in sizes]
-        told.append(f"| {name} | {' | '.join(shown)} | {engine.load_s:.1f} |")
+        told.append(f"| {name} | {' | '.join(shown)} | {'-' if engine.model else f'{engine.load_s:.1f}'} |")
     told += ["", f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|"]
     told += [f"| {' | '.join(_line(cell))} |" for cell in found.cells]
     if any(cell.short for cell in found.cells):

@@ -1,8 +1,7 @@
 """What a recipe needs before anything starts: memory and disk of every stage, and cases for its exam.
 
 Counted from the recipe and config.json alone, by rules that stand beside their numbers below and in docs/plan.md; no
-weights are read. Left out on purpose: time. It is tokens over the tokens a second of a machine, and only the first is
-known here.
+weights are read. Left out on purpose: time, which `rounds.chain.hours` adds.
 """
 
 from __future__ import annotations
@@ -66,7 +65,9 @@ class Need(Record):
     """KV cache at the longest answer, all answers in flight."""
     disk: int = 0
     tokens: int = 0
-    """Tokens read or written at most: over a machine's tokens a second, the time."""
+    """Tokens read or written at most."""
+    seconds: float | None = None
+    """At usual lengths; None where another machine works, or nobody asked."""
     memory: int = 0
     """Together; activations and KV cache never stand side by side."""
     place: Literal["device", "RAM"] = "device"

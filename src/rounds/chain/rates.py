@@ -16,36 +16,41 @@ import numpy as np
 
 BLOCK = 128 * 2**20
 """Bytes each thread reads: several times any cache."""
-SIDE = 1024
-"""Side of the square matrices that are multiplied."""
+STACK, SIDE = 512, 64
+"""Square matrices that are multiplied in one call, and their side."""
 ROUNDS = 3
 POWERCAP, PROCESSORS = Path("/sys/class/powercap"), Path("/proc/cpuinfo")
 
 
 def bandwidth(threads: int) -> float:
-    """Bytes a second that `threads` threads read from memory together, the best of three passes.
+    """Bytes a second that `threads` threads read from memory side by side, the best of three passes.
 
-    The smallest of int8 numbers is sought: of numpy's reductions the one that keeps up best with the memory.
+    Too high where other work keeps them from running at the same moment: each then has the memory to itself. The
+    smallest of int8 numbers is sought: of numpy's reductions the one that keeps up best with the memory.
     """
     blocks = [np.ones(BLOCK, np.int8) for _ in range(threads)]
-    return max(_seconds(threads, lambda i: blocks[i].min(), BLOCK) for _ in range(ROUNDS))
+    return _rate(threads, lambda i: blocks[i].min(), BLOCK)
 
 
 def multiplied(threads: int) -> float:
-    """Floating-point operations a second in float32 that `threads` threads do together, the best of three passes.
+    """Floating-point operations a second in float32 that `threads` threads do side by side, the best of three passes.
 
-    One product a thread. Where numpy's BLAS has threads of its own they are those of OMP_NUM_THREADS.
+    Of products too small for numpy's BLAS to share them out among threads of its own.
     """
-    matrices = [np.ones((SIDE, SIDE), np.float32) for _ in range(threads)]
-    return max(_seconds(threads, lambda i: matrices[i] @ matrices[i], 2 * SIDE**3) for _ in range(ROUNDS))
+    stacks = [np.ones((STACK, SIDE, SIDE), np.float32) for _ in range(threads)]
+    return _rate(threads, lambda i: stacks[i] @ stacks[i], 2 * STACK * SIDE**3)
 
 
-def _seconds(threads: int, work: Callable[[int], object], amount: int) -> float:
-    """`amount` of work a thread, over the time all take together."""
+def _rate(threads: int, work: Callable[[int], object], amount: int) -> float:
+    """`amount` of work a thread over the time each really ran: other work on its core does not count."""
+
+    def rate(i: int) -> float:
+        started = time.thread_time()
+        work(i)
+        return amount / (time.thread_time() - started)
+
     with ThreadPoolExecutor(threads) as pool:
-        started = time.perf_counter()
-        list(pool.map(work, range(threads)))
-        return threads * amount / (time.perf_counter() - started)
+        return max(sum(pool.map(rate, range(threads))) for _ in range(ROUNDS))
 
 
 def joules() -> float | None:

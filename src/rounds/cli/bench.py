@@ -21,7 +21,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "shape", metavar="SHAPE", help="1.5b, 7b or 8b, a recipe (its student, such as tiny), or a config.json"
     )
     parser.add_argument(
-        "--engine", action="append", default=[], metavar="NAME", help="engine to measure (default: all installed)"
+        "--engine",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="engine to measure, or none (default: all installed)",
     )
     parser.add_argument(
         "--endpoint",

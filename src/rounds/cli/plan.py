@@ -1,6 +1,6 @@
-"""`rounds plan`: memory, disk and cases a recipe needs, before anything starts.
+"""`rounds plan`: memory, disk, time and cases a recipe needs, before anything starts.
 
-Exit code 0 whatever it finds: it says, it does not stop. Left out on purpose: time (tokens are given instead).
+Exit code 0 whatever it finds: it says, it does not stop. Left out on purpose: prices.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rounds.chain.hours import Rates
     from rounds.chain.plan import Exam, Need, Plan
 
-HELP = "Say what a recipe needs of memory, disk and cases before anything starts."
+HELP = "Say what a recipe needs of memory, disk, time and cases before anything starts."
 
 WIDE = 26
 """Columns of a stage's name."""
@@ -29,6 +30,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--ram", metavar="SIZE", help="RAM for the stages of the CPU engine, beside a GPU (default: as --memory)"
     )
     parser.add_argument(
+        "--rate",
+        metavar="N",
+        help="operations a second of the device that trains, such as 150T (default: measured here)",
+    )
+    parser.add_argument("--bandwidth", metavar="SIZE", help="bytes a second of its memory, such as 900GB; with --rate")
+    parser.add_argument(
         "--discordance",
         type=float,
         default=0.1,
@@ -41,6 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan; 0."""
     from rounds import recipe
+    from rounds.chain.hours import measured, timed
     from rounds.chain.plan import machine_memory, plan
     from rounds.records import UserError
 
@@ -48,13 +56,33 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--discordance {arguments.discordance} is not a share; give one above 0 and up to 1.")
     memory = machine_memory() if arguments.memory is None else recipe.bytes_of(arguments.memory, "--memory")
     ram = None if arguments.ram is None else recipe.bytes_of(arguments.ram, "--ram")
-    found = plan(recipe.read(arguments.recipe), memory, arguments.discordance, ram)
-    print(found.model_dump_json() if arguments.json else "\n".join(lines(found)))
+    stated = _stated(arguments.rate, arguments.bandwidth)
+    chosen = recipe.read(arguments.recipe)
+    found, here = plan(chosen, memory, arguments.discordance, ram), measured()
+    device = stated or (here if ram is None else None)
+    found = timed(found, chosen, device, here)
+    print(found.model_dump_json() if arguments.json else "\n".join(lines(found, device, here)))
     return 0
 
 
-def lines(found: Plan) -> list[str]:
+def _stated(rate: str | None, bandwidth: str | None) -> Rates | None:
+    from rounds import recipe
+    from rounds.chain.hours import Rates
+    from rounds.records import UserError
+
+    if rate is None and bandwidth is None:
+        return None
+    if rate is None or bandwidth is None:
+        raise UserError("--rate and --bandwidth belong together; give both of the device, or neither.")
+    try:
+        return Rates(recipe.bytes_of(rate, "--rate"), recipe.bytes_of(bandwidth, "--bandwidth"))
+    except UserError as error:
+        raise UserError(f"--rate {rate} --bandwidth {bandwidth} are no rates; give such as 150T and 900GB.") from error
+
+
+def lines(found: Plan, device: Rates | None, here: Rates) -> list[str]:
     """The plan as text."""
+    from rounds.chain.hours import told
     from rounds.chain.plan import gigabytes
 
     memory = f"memory {gigabytes(found.memory)}"
@@ -66,20 +94,43 @@ def lines(found: Plan) -> list[str]:
             f"{gigabytes(size.bytes_16_bit)} in 16 bit, {gigabytes(size.bytes_32_bit)} in 32, "
             f"{gigabytes(size.bytes_packed)} packed; KV cache {gigabytes(size.kv_bytes_a_token)} a token"
         )
-    head = ("weights", "optimiser", "activations", "KV cache", "together", "disk", "tokens")
+    head = ("weights", "optimiser", "activations", "KV cache", "together", "disk", "tokens", "time")
     shown += ["", f"{'stage':<{WIDE}}" + "".join(f"{name:>12}" for name in head)]
     shown += [_row(need) for need in found.stages]
-    shown.append(f"{'all stages':<{WIDE}}" + " " * 60 + f"{gigabytes(found.disk):>12}")
-    shown += ["", *_fit(found), "", *_exam(found.exam)]
+    together = told(sum(need.seconds or 0 for need in found.stages))
+    shown.append(f"{'all stages':<{WIDE}}" + " " * 60 + f"{gigabytes(found.disk):>12}" + " " * 12 + f"{together:>12}")
+    shown += ["", *_fit(found), "", *_time(device, here), "", *_exam(found.exam)]
+    return shown
+
+
+def _time(device: Rates | None, here: Rates) -> list[str]:
+    """On what the times rest, and how sure they are."""
+    from rounds.chain.hours import SURE
+    from rounds.chain.plan import gigabytes
+
+    bandwidth = gigabytes(round(here.bandwidth))
+    told = f"measured here: {here.operations / 1e9:,.0f} billion operations and {bandwidth} a second"
+    if device is not None and device is not here:
+        stated = (
+            f"{device.operations / 1e12:,.4g} trillion operations and {gigabytes(round(device.bandwidth))} a second"
+        )
+        told = f"stated for the device: {stated}, of which {device.reached:.0%} is taken to be reached; the rest {told}"
+    shown = [
+        f"Time is that of one stage after the other at usual lengths, {told}.",
+        f"Sure within a factor of {SURE} for the tiny recipe on processors; not checked elsewhere.",
+    ]
+    if device is None:
+        shown.append("The device that trains has no time: give its --rate and --bandwidth.")
     return shown
 
 
 def _row(need: Need) -> str:
+    from rounds.chain.hours import told
     from rounds.chain.plan import gigabytes
 
     sizes = (need.weights, need.optimiser, need.activations, need.kv, need.memory, need.disk)
     cells = [gigabytes(size) if size else "-" for size in sizes]
-    cells.append(f"{need.tokens:,}" if need.tokens else "-")
+    cells += [f"{need.tokens:,}" if need.tokens else "-", told(need.seconds)]
     return f"{need.stage:<{WIDE}}" + "".join(f"{cell:>12}" for cell in cells) + ("" if need.fits else "  does not fit")
 
 

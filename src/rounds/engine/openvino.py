@@ -235,6 +235,7 @@ class OpenVINO:
         stops = set(self.codec.eos_ids)
         request.thoughts = bool(answering.pattern) and answering.thinks(self.codec)
         if request.thoughts:
+            assert self.codec.end_think_id is not None
             stops.add(self.codec.end_think_id)
         elif answering.pattern:
             config.structured_output_config = self._genai.StructuredOutputConfig(regex=answering.pattern)

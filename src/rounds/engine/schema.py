@@ -10,7 +10,7 @@ free keys, `pattern` and `format`. Keywords: https://json-schema.org/draft/2020-
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import lru_cache
@@ -166,7 +166,7 @@ def _values(asked: dict[str, Any], place: _Place) -> _Part:
 def _is(value: Any, kind: Any) -> bool:
     if isinstance(value, bool):
         return bool(kind == "boolean")
-    named = {"string": str, "integer": int, "number": (int, float), "object": dict, "array": list}
+    named: dict[Any, Any] = {"string": str, "integer": int, "number": (int, float), "object": dict, "array": list}
     return value is None if kind == "null" else isinstance(value, named.get(kind, ()))
 
 
@@ -331,7 +331,7 @@ def _same_length(low: str, high: str) -> list[list[str]]:
 
 
 BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-KINDS = {
+KINDS: dict[str, Callable[[dict[str, Any], _Place], _Part]] = {
     "object": _object,
     "array": _array,
     "string": _string,

@@ -113,6 +113,8 @@ class Reader:
         """How an answer stands to a right name."""
         if words_of(right) == words_of(answer) or (initials(answer, right) and not self.known(answer)):
             return "same"
+        if genus(right, answer) or genus(answer, right):
+            return "same"
         found = {
             self._compare(ours, theirs)
             for ours in self.variants(right, right=True)
@@ -244,6 +246,15 @@ def initials(answer: str, right: str) -> bool:
     every = "".join(part[0] for part in parts)
     large = "".join(part[0] for part in parts if part not in {"of", "the", "and", "with", "in", "to"})
     return short.casefold() in (every, large)
+
+
+def genus(short: str, full: str) -> bool:
+    """Whether two names differ in a genus written as its first letter: E. coli sepsis, Escherichia coli sepsis."""
+    found = re.match(r"\s*([A-Za-z])\.\s*([a-z]+(?:us|um|is|ae|ii|ans|ens|[aei])\b.*)$", short)
+    if not found:
+        return False
+    first, _, rest = full.strip().partition(" ")
+    return len(first) > 3 and first[0].casefold() == found[1].casefold() and normalise(rest) == normalise(found[2])
 
 
 def slip(one: str, other: str) -> bool:

@@ -34,9 +34,10 @@ def examples(lessons: Iterable[Lesson], codec: Codec, *, strange: float = 0.0, s
 def respelled(
     lessons: Sequence[Lesson], codec: Codec, *, strange: float, seed: int, passes: float = 1.0
 ) -> list[Example]:
-    """One example a lesson and pass; each pass has its strange words in other places, so that none is learnt by heart.
+    """Each lesson once a pass, its strange words in other places each time, so that none is learnt by heart.
 
-    To be learnt in the steps that `passes` over the lessons take: there are so many times as many examples.
+    `passes` are those over the lessons that training will make; one begun counts whole. Without strange words all
+    passes are alike, and one is given.
     """
     turns = max(1, math.ceil(round(passes, 1))) if strange else 1
     return [one for turn in range(turns) for one in examples(lessons, codec, strange=strange, seed=seed + turn)]
