@@ -19,7 +19,7 @@ from random import Random
 
 from rounds import recipe
 from rounds.chain.judge import exam_sampling
-from rounds.chain.ladder import SENSED, plans
+from rounds.chain.ladder import SENSED, Plan, made, plans
 from rounds.chain.prepare import part, read_cases
 from rounds.chain.same import TEXTS, Rules, judge, sit, spread
 from rounds.engine.answering import context_of
@@ -32,7 +32,6 @@ from rounds.model.tokenizer import Codec
 from rounds.prompts.template import render
 from rounds.quant import calibration, classes
 from rounds.quant.divergence import divergence, in_openvino
-from rounds.quant.openvino import quantize
 from rounds.quant.sensitivity import most_sensitive, sensitivity
 from rounds.records import Sampling
 
@@ -59,20 +58,18 @@ def main() -> None:
         print(f"  {layer.name:<40} {layer.weights:>10,} {layer.kl:.2g}")
     fine = settings.model_copy(update={"group": 32})
     trials = [
-        (plan.name, plan.settings, most_sensitive(layers, plan.share) if plan.share else []) for plan in plans(settings)
-    ]
-    trials += [
-        ("plain rounding, groups of 128", settings.model_copy(update={"gptq": False}), []),
-        ("everything in 4 bits, groups of 32", fine.model_copy(update={"everything": True}), []),
-        ("8-bit keys and values, groups of 32", fine.model_copy(update={"kv_cache": "u8"}), []),
+        *plans(settings),
+        Plan("plain rounding, groups of 128", settings.model_copy(update={"gptq": False})),
+        Plan("everything in 4 bits, groups of 32", fine.model_copy(update={"everything": True})),
+        Plan("8-bit keys and values, groups of 32", fine.model_copy(update={"kv_cache": "u8"})),
     ]
     with tempfile.TemporaryDirectory() as scratch:
-        for name, given, eight in trials:
+        for plan in trials:
             out = Path(scratch) / "rung"
             started = time.perf_counter()
-            figures = quantize(source, [text.ids for text in own], given, out, eight)
+            figures = made(source, own, plan, out, most_sensitive(layers, plan.share) if plan.share else [])
             size = f"{figures['bytes_after']:,} bytes, {figures['bits_per_weight']:.2f} bits, group {figures['group']}"
-            print(f"{name}: {time.perf_counter() - started:.1f} s, {size}")
+            print(f"{plan.name}: {time.perf_counter() - started:.1f} s, {size}")
             after = sit(out, "openvino", tune, rules, marker) if arguments.tune else None
             _tell(source, out, texts, before, after, rules)
         print("embeddings in shuffled order:")

@@ -226,7 +226,9 @@ class Quantize(Record):
     everything: bool = False
     """4 bits for embeddings and head as well; off keeps them in 8."""
     ladder: bool = True
-    """Climb to finer groups, then to 8 bits for the most sensitive layers, where the first rung is not held."""
+    """Climb where the first rung is not held: finer groups, sensitive layers in 8 bits, distillation, all in 8 bits."""
+    distil_steps: int = Field(default=120, ge=0, le=100_000)
+    """Steps that train the 4-bit weights to be their parent, on the rung before 8 bits; 0 leaves that rung out."""
     budget: str | None = Field(default=None, pattern=r"^\d+(\.\d+)? ?([KMGT]i?B|bits)$")
     """Largest size, as "5GB" or "5.5 bits" (a weight, on average); None is no limit."""
     kv_cache: Literal["f16", "u8"] = "f16"

@@ -1,21 +1,23 @@
 """The ladder on a tiny random model, which four bits change too much, and its rules on figures."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from rounds import files
 from rounds.chain import ladder
-from rounds.chain.ladder import LADDER, Ladder, Parent, climb, plans, rows
+from rounds.chain.ladder import LADDER, Ladder, Parent, Rung, climb, plans, rows
 from rounds.chain.same import Rules, sit
 from rounds.grade.mark import Marker
 from rounds.knowledge.base import load
+from rounds.quant.classes import Text
 from rounds.recipe import Quantize
-from rounds.records import Case, Lesson, Sampling, UserError
+from rounds.records import Case, Figures, Lesson, Sampling, UserError
 
 RULES = Rules(0.02, 0.01, "differential-brief@1", Sampling(temperature=0, max_tokens=24))
-PLAIN = Quantize(group=64, gptq=False)
+PLAIN = Quantize(group=64, gptq=False, distil_steps=0)
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +34,12 @@ def test_rungs_go_from_the_groups_asked_for_to_eight_bits() -> None:
         ("4 bits, groups of 32", 4, 32, 0.0),
         ("4 bits, groups of 32, 10% of the layers in 8", 4, 32, 0.1),
         ("4 bits, groups of 32, 20% of the layers in 8", 4, 32, 0.2),
+        ("4 bits, groups of 32, distilled", 4, 32, 0.0),
         ("8 bits", 8, 128, 0.0),
     ]
-    assert [plan.settings.group for plan in plans(Quantize(group=16))] == [16, 16, 16, 16]
+    assert [plan.name for plan in plans(Quantize()) if plan.distilled] == ["4 bits, groups of 32, distilled"]
+    assert not any(plan.distilled for plan in plans(Quantize(distil_steps=0)))
+    assert [plan.settings.group for plan in plans(Quantize(group=16))] == [16, 16, 16, 16, 16]
     assert [plan.name for plan in plans(Quantize(group=-1))][:2] == ["4 bits, a scale a row", "4 bits, groups of 32"]
     assert [plan.name for plan in plans(Quantize(bits=8))] == ["8 bits"]
     assert [plan.name for plan in plans(Quantize(ladder=False))] == ["4 bits, groups of 64"]
@@ -64,6 +69,50 @@ def test_a_model_that_four_bits_change_climbs(parent: Parent, tmp_path: Path) ->
     assert [row["chosen"] for row in table] == [rung.held for rung in found.rungs]
     assert table[0]["KL, digits"] == found.rungs[0].same.divergence["digits"].kl  # type: ignore[union-attr]
     assert json.dumps(table)
+
+
+def test_the_distilled_rung_is_another_model_as_small_as_the_one_it_starts_from(
+    parent: Parent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = PLAIN.model_copy(update={"distil_steps": 3})
+    monkeypatch.setattr(ladder, "plans", lambda settings: [one for one in plans(settings) if "in 8" not in one.name])
+    monkeypatch.setattr(ladder, "_held", lambda same: (False, "not held"))
+    climbed: list[Rung] = []
+    keep = ladder._rung
+    monkeypatch.setattr(ladder, "_rung", lambda *given: climbed.append(keep(*given)) or climbed[-1])
+    with pytest.raises(UserError, match="no rung of the ladder is held"):
+        climb(parent, chosen, tmp_path)
+    _, fine, distilled, eight = climbed
+    assert distilled.name == "4 bits, groups of 32, distilled"
+    assert distilled.bytes == fine.bytes < eight.bytes
+    assert distilled.distil_seconds is not None
+    assert fine.distil_seconds is None
+    assert distilled.same is not None
+    assert fine.same is not None
+    assert distilled.same.divergence["all"].kl != fine.same.divergence["all"].kl
+    assert not (tmp_path / ".distilled").exists()
+    found = Ladder(budget=None, margin=None, alpha=0.01, tune_cases=1, rungs=tuple(climbed), chosen="8 bits")
+    assert [row.get("distil_seconds") is not None for row in rows(found)] == [False, False, True, False]
+
+
+def test_a_budget_that_mixed_rungs_pass_leaves_the_distilled_one(
+    parent: Parent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named: list[str] = []
+    make = ladder.made
+
+    def noted(directory: Path, own: Sequence[Text], plan: ladder.Plan, trial: Path, eight: Sequence[str]) -> Figures:
+        named.append(plan.name)
+        return make(directory, own, plan, trial, eight)
+
+    monkeypatch.setattr(ladder, "made", noted)
+    monkeypatch.setattr(ladder, "_held", lambda same: (False, "not held"))
+    fine = make(parent.directory, [], plans(PLAIN)[1], tmp_path / "fine", [])
+    chosen = PLAIN.model_copy(update={"distil_steps": 2, "budget": f"{int(fine['bytes_after'] or 0) / 1000:.3f}KB"})
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError, match="4 bits, groups of 32, distilled is not held"):
+        climb(parent, chosen, tmp_path / "out")
+    assert named[-2:] == ["4 bits, groups of 32, 10% of the layers in 8", "4 bits, groups of 32, distilled"]
 
 
 def test_rungs_below_the_first_that_is_held_are_not_made(parent: Parent, tmp_path: Path) -> None:

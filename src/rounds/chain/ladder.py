@@ -1,13 +1,14 @@
 """The ladder of bits: the smallest export that is held against its parent on tune cases, found from below.
 
 Rungs: 4 bits in the groups asked for, in groups of 32, with the most sensitive tenth and fifth of the linear layers in
-8 bits, and 8 bits. A rung is held when nothing is lost (`rounds.chain.same`) and it is kept, or, where the tune cases
-are too few to show that, close in every class of token. Rungs below the first that is held are never made, and the
-exam never looks at any but that one. Left out on purpose: distilling the quantised student from its parent.
+8 bits, in groups of 32 again after distillation from the parent, and 8 bits. A rung is held when nothing is lost
+(`rounds.chain.same`) and it is kept, or, where the tune cases are too few to show that, close in every class of token.
+Rungs after the first that is held are never made, and the exam never looks at any but that one.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,12 @@ from rounds.chain.same import TEXTS, Rules, Sameness, judge, sit, spread
 from rounds.engine.answering import context_of
 from rounds.exam.examine import Examined
 from rounds.grade.mark import Marker
+from rounds.model import checkpoint
 from rounds.model.tokenizer import Codec
 from rounds.quant import classes
+from rounds.quant.distil import distil
 from rounds.quant.divergence import ALL, divergence, in_openvino
-from rounds.quant.openvino import quantize
+from rounds.quant.openvino import group_for, quantize
 from rounds.quant.sensitivity import Layer, most_sensitive, sensitivity
 from rounds.records import Case, Figures, Record, UserError
 
@@ -50,10 +53,12 @@ class Rung(Record):
     """None for a rung over the budget, which was not measured."""
     held: bool
     why: str
+    distil_seconds: float | None = None
+    """What training took; None for a rung that was not trained."""
 
 
 class Ladder(Record):
-    """ladder.json: every rung that was made, the smallest first."""
+    """ladder.json: every rung that was made, in the order of the climb: by size, save for the one that is trained."""
 
     budget: str | None
     margin: float | None
@@ -73,6 +78,8 @@ class Plan:
     settings: recipe.Quantize
     share: float = 0.0
     """Of the linear weights, to be kept in 8 bits."""
+    distilled: bool = False
+    """Trained first: as small as the rung it starts from, but dear to make, and so tried after larger ones."""
 
 
 @dataclass(slots=True)
@@ -89,7 +96,7 @@ class Parent:
 
 
 def plans(settings: recipe.Quantize) -> list[Plan]:
-    """The rungs of a recipe, smallest first."""
+    """The rungs of a recipe, in the order of the climb."""
     eight = Plan("8 bits", settings.model_copy(update={"bits": 8}))
     if settings.bits == 8:
         return [eight]
@@ -100,6 +107,7 @@ def plans(settings: recipe.Quantize) -> list[Plan]:
     name = _in_groups(fine.group)
     found = [first] if fine is settings else [first, Plan(name, fine)]
     found += [Plan(f"{name}, {share:.0%} of the layers in 8", fine, share) for share in SHARES]
+    found += [Plan(f"{name}, distilled", fine, distilled=True)] if settings.distil_steps else []
     return [*found, eight]
 
 
@@ -117,18 +125,20 @@ def climb(parent: Parent, settings: recipe.Quantize, out: Path) -> Figures:
     kept_back = classes.texts(reader, spread(parent.answers.traces, TEXTS), context_of(directory))
     layers: list[Layer] = []
     rungs: list[Rung] = []
+    fitting: list[recipe.Quantize] = []
     trial = out / ".rung"
     for plan in plans(settings):
+        if len(fitting) < len(rungs) and not (plan.distilled and plan.settings in fitting):
+            continue  # the one before was over the budget, and this is larger
         if plan.share and not layers:
             layers = sensitivity(directory, spread(own, SENSED), rungs[-1].group)
         eight = most_sensitive(layers, plan.share) if plan.share else []
-        figures = quantize(directory, [text.ids for text in own], plan.settings, trial, eight)
+        figures = made(directory, own, plan, trial, eight)
         over = settings.budget is not None and _over(figures, settings.budget)
         same = None if over else _same(parent, kept_back, trial, plan.name)
         rungs.append(_rung(plan, eight, figures, same))
-        if over:
-            break  # what follows is larger
-        if rungs[-1].held or not settings.ladder:
+        fitting += [] if over else [plan.settings]
+        if not over and (rungs[-1].held or not settings.ladder):
             _take(trial, out)
             found = Ladder(
                 budget=settings.budget,
@@ -156,12 +166,27 @@ def rows(ladder: Ladder) -> list[dict[str, float | int | str | bool | None]]:
             "kv_cache": rung.kv_cache,
             "why": rung.why,
         }
+        if rung.distil_seconds is not None:
+            row["distil_seconds"] = round(rung.distil_seconds, 1)
         if rung.same is not None:
             row["finding"] = rung.same.finding
             for name, one in rung.same.divergence.items():
                 row |= {f"KL, {name}": one.kl, f"flips, {name}": one.flips}
         found.append(row)
     return found
+
+
+def made(directory: Path, own: Sequence[classes.Text], plan: Plan, trial: Path, eight: Sequence[str]) -> Figures:
+    """Write the export of a rung to `trial`; its figures."""
+    if not plan.distilled:
+        return quantize(directory, [text.ids for text in own], plan.settings, trial, eight)
+    trained = trial.with_name(".distilled")
+    group = group_for(checkpoint.check(directory), plan.settings.group)
+    taught = distil(directory, own, group, trained, plan.settings.distil_steps)
+    # Rounding that makes up for its errors would take the weights off the grid they were trained on.
+    figures = quantize(trained, [], plan.settings.model_copy(update={"gptq": False}), trial)
+    shutil.rmtree(trained)
+    return {**figures, **taught}
 
 
 def _same(parent: Parent, kept_back: Sequence[classes.Text], trial: Path, name: str) -> Sameness:
@@ -184,6 +209,7 @@ def _rung(plan: Plan, eight: Sequence[str], figures: Figures, same: Sameness | N
         same=same,
         held=held,
         why=why,
+        distil_seconds=None if "distil_seconds" not in figures else float(figures["distil_seconds"] or 0),
     )
 
 

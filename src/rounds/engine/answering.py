@@ -128,6 +128,8 @@ def trace_of(answering: Answering, codec: Codec, sampling: Sampling, model: str,
 
 def tokens_of(answering: Answering, codec: Codec, start: int = 0) -> list[Token]:
     """Drawn tokens of the reply from place `start` of the answer on, its end left out; none where nobody asked."""
+    if not answering.logprobs:
+        return []
     spelled = codec.token_bytes()
     found: list[Token] = []
     for place in range(max(start, codec.reply_from(answering.ids)), len(answering.logprobs)):

@@ -76,11 +76,21 @@ def rounded(weight: Any, group: int) -> Any:
 
     The sign of a scale is such that the largest weight of its group falls on -8, as NNCF does.
     """
+    parts = in_groups(weight, group)
+    scale = scale_of(parts)
+    return ((parts / scale).round().clamp(-LEVELS, LEVELS - 1) * scale).reshape(weight.shape).to(weight.dtype)
+
+
+def in_groups(weight: Any, group: int) -> Any:
+    """`weight` (outputs, inputs) as float32 (outputs, groups, weights of a group)."""
+    outputs, inputs = weight.shape
+    return weight.float().reshape(outputs, -1, inputs if group == -1 else group)
+
+
+def scale_of(parts: Any) -> Any:
+    """The step of each group's grid, (outputs, groups, 1)."""
     import torch
 
-    outputs, inputs = weight.shape
-    parts = weight.float().reshape(outputs, -1, inputs if group == -1 else group)
     low, high = parts.amin(-1, keepdim=True), parts.amax(-1, keepdim=True)
     scale = torch.where(-low >= high, -low, -high) / LEVELS
-    scale = torch.where(scale.abs() < torch.finfo(torch.float32).eps, torch.finfo(torch.float32).eps, scale)
-    return ((parts / scale).round().clamp(-LEVELS, LEVELS - 1) * scale).reshape(weight.shape).to(weight.dtype)
+    return torch.where(scale.abs() < torch.finfo(torch.float32).eps, torch.finfo(torch.float32).eps, scale)
