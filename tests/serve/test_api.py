@@ -6,14 +6,11 @@ import asyncio
 import json
 import logging
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from rounds.serve.audit import Audit, Entry, Row, Unaudited, digest_for
 from rounds.serve.audit_sqlite import SQLite
@@ -441,36 +438,6 @@ async def test_too_many_waiting_is_a_429(make_app: Any, client_of: Any, chat_bod
     assert refused.json()["error"]["type"] == "rate_limit_error"
     assert [response.status_code for response in [*answered, again]] == [200] * 4
     assert [prompt.messages[0].content for prompt in scripted.prompts[1:3]] == ["queued 0", "queued 1"]
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
-    max_leaves=12,
-)
-FIELDS = st.sampled_from(
-    ["model", "messages", "max_tokens", "temperature", "top_p", "seed", "n", "stream", "stream_options", "template"]
-)
-TURN = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "system"]) | JSON, "content": JSON})
-
-
-@cache
-def _same_app(make_app: Any, make_scripted: Any) -> Any:
-    return make_app(make_scripted())
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(change=st.dictionaries(FIELDS | st.text(max_size=8), JSON | st.lists(TURN, max_size=3), max_size=5))
-def test_no_json_is_our_fault(
-    make_app: Any, client_of: Any, chat_body: Any, make_scripted: Any, change: dict[str, Any]
-) -> None:
-    async def send() -> httpx.Response:
-        async with client_of(_same_app(make_app, make_scripted)) as client:
-            raw = json.dumps(chat_body() | change)
-            return await client.post(CHAT, content=raw, headers={"content-type": "application/json"})
-
-    response = asyncio.run(send())
-    assert response.status_code in (200, 400, 404), response.text
 
 
 def test_the_official_client(make_app: Any, serve: Any, scripted: Any) -> None:
