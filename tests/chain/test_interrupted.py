@@ -38,6 +38,7 @@ OTHERS = (
     "control-same-cases",
     "control-same-tokens",
     "reasoned",
+    "grades/teacher",
     "grades/distilled",
     "grades/reasoned",
     "grades/packed",
