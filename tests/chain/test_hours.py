@@ -23,7 +23,7 @@ RECORDED = {
     "control-same-cases": 167.22,
     "control-same-tokens": 244.5,
 }
-"""Seconds of the stages of the recorded tiny run that took longest (benchmarks/README.md); HERE was measured after it."""
+"""Seconds of the longest stages of the recorded tiny run (benchmarks/README.md); HERE was measured after it."""
 
 
 def need(found: Plan, stage: str) -> Need:
