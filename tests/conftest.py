@@ -22,11 +22,9 @@ settings.register_profile("rounds", deadline=None)
 settings.load_profile("rounds")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Two processes share the suite: the tests of the chain, which read one finished toy run, stay in one of them."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
+    if item.config.pluginmanager.hasplugin("xdist"):
         chain = item.path.parent.name == "chain"
         item.add_marker(pytest.mark.xdist_group("chain" if chain else item.path.name))
 
