@@ -22,13 +22,6 @@ settings.register_profile("rounds", deadline=None)
 settings.load_profile("rounds")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Two processes share the suite: the tests of the chain, which read one finished toy run, stay in one of them."""
-    if item.config.pluginmanager.hasplugin("xdist"):
-        chain = item.path.parent.name == "chain"
-        item.add_marker(pytest.mark.xdist_group("chain" if chain else item.path.name))
-
-
 @pytest.fixture(scope="session")
 def make_run() -> Callable[..., Path]:
     """Makes a finished run by hand: true files and digests, no model in it. Its exam was passed, unless told else."""
