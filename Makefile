@@ -27,7 +27,8 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(MAKE) --no-print-directory -j2 --output-sync=line test-chain test-rest
+	@echo "two halves of the suite side by side; each prints when it has ended (some minutes) ..."
+	@$(MAKE) --no-print-directory -j2 --output-sync=target test-chain test-rest
 
 # The chain's tests read one finished toy run and take as long as all the others.
 test-chain:
