@@ -184,17 +184,14 @@ def _rules(arguments: argparse.Namespace, home: Path | None) -> Rules:
 
 
 def _sampling(arguments: argparse.Namespace, option: str) -> Sampling:
-    from pydantic import ValidationError
+    from rounds.exam.asking import sampling_of
 
-    from rounds.records import Sampling, UserError
-
-    given = {"temperature": getattr(arguments, option), "max_tokens": arguments.max_tokens, "seed": arguments.seed}
-    try:
-        return Sampling.model_validate(given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = option if first["loc"][0] == "temperature" else str(first["loc"][0])
-        raise UserError(f"--{field.replace('_', '-')} {first['input']}: {first['msg']}.") from error
+    return sampling_of(
+        {"temperature": option},
+        temperature=getattr(arguments, option),
+        max_tokens=arguments.max_tokens,
+        seed=arguments.seed,
+    )
 
 
 def _sources(arguments: argparse.Namespace, home: Path | None) -> Sources:

@@ -5,7 +5,7 @@ Left out on purpose: the strategies themselves (`rounds.prompts.strategies`), wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,8 +58,8 @@ def around(inner: Responder, cases: Sequence[Case], marker: Marker, how: Asking)
     return FewShot(inner, teach, how.template, lambda case, trace: marker.mark(case, trace).correct is True, how.count)
 
 
-def sampling_of(**options: float) -> Sampling:
-    """The sampling of options of the same names.
+def sampling_of(called: Mapping[str, str] | None = None, **options: float) -> Sampling:
+    """The sampling of options of the same names, or of those that `called` tells by field.
 
     Raises:
         UserError: one is out of range.
@@ -68,4 +68,6 @@ def sampling_of(**options: float) -> Sampling:
         return Sampling.model_validate(options)
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"--{str(first['loc'][0]).replace('_', '-')} {first['input']}: {first['msg']}.") from error
+        field = str(first["loc"][0])
+        option = (called or {}).get(field, field).replace("_", "-")
+        raise UserError(f"--{option} {first['input']}: {first['msg']}.") from error

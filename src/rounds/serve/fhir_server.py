@@ -16,13 +16,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rounds.files import read_text
 from rounds.records import UserError
 from rounds.serve.fhir import LOGICAL_ID, Chart, read_chart
 from rounds.serve.fhir_json import FHIR, LIMITS, BadFhir, read_strict
 from rounds.serve.fhir_words import dicts, plain
 from rounds.serve.hooks_call import RECORD
-from rounds.serve.outgoing import Outgoing, OutgoingFault, Reply
+from rounds.serve.outgoing import Outgoing, OutgoingFault, Reply, secret_in
 
 if TYPE_CHECKING:
     import httpx
@@ -153,11 +152,7 @@ class FhirServer:
         headers = {"accept": FHIR}
         if self._token is None:
             return headers
-        token = read_text(self._token).strip()
-        if not token or len(token) > LONGEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
-            raise UserError(f"{self._token}: is no bearer token; put one there, alone.")
-        if self._token.stat().st_mode & 0o007:
-            raise UserError(f"{self._token}: everybody on this machine may read it; chmod 600 {self._token}.")
+        token = secret_in(self._token, "bearer token", _is_bearer)
         return headers | {"authorization": f"Bearer {token}"}
 
     async def _pages(self, client: httpx.AsyncClient, url: httpx.URL, most: int) -> tuple[list[Any], bool]:
@@ -217,6 +212,10 @@ def _bundle(value: Any) -> dict[str, Any]:
             "the FHIR server answered a search with something else than a Bundle; check the address of --fhir."
         )
     return value
+
+
+def _is_bearer(text: str) -> bool:
+    return len(text) <= LONGEST_TOKEN and text.isascii() and text.isprintable() and " " not in text
 
 
 def _found(resource: Any) -> Found | None:

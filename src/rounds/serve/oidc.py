@@ -27,7 +27,7 @@ from rounds.files import read_text
 from rounds.records import Record, UserError
 from rounds.serve.fhir_json import BadFhir, read_strict
 from rounds.serve.keys import Caller, Scope
-from rounds.serve.outgoing import Outgoing, OutgoingFault, Reply
+from rounds.serve.outgoing import Outgoing, OutgoingFault, Reply, secret_in
 
 ALGORITHMS = ("RS256", "PS256", "ES256", "ES384")
 """Signatures that are taken: none is missing by mistake, `none` and those of shared secrets are missing on purpose."""
@@ -290,10 +290,5 @@ def read_oidc(path: Path) -> Oidc:
         raise UserError(f"{path}: request_scopes lacks 'openid'; without it an issuer sends no token of identity.")
     secret = ""
     if stated.client_secret_file:
-        file = path.parent / stated.client_secret_file
-        secret = read_text(file).strip()
-        if not secret or not secret.isprintable():
-            raise UserError(f"{file}: is no client secret; put one there, alone.")
-        if file.stat().st_mode & 0o007:
-            raise UserError(f"{file}: everybody on this machine may read it; chmod 600 {file}.")
+        secret = secret_in(path.parent / stated.client_secret_file, "client secret")
     return Oidc(stated, secret, way)

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rounds.files import read_text
 from rounds.records import UserError
+from rounds.serve.listen import LOOPBACK
 
 if TYPE_CHECKING:
     import httpx
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 3.0
 MOST_AT_ONCE = 8
 """Questions under way; each holds a few bodies in memory."""
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class OutgoingFault(Exception):
@@ -132,3 +134,17 @@ class Outgoing:
         kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
         packed = answer.headers.get("content-encoding", "identity") != "identity"
         return Reply(answer.status_code, kind, packed, bytes(body))
+
+
+def secret_in(file: Path, what: str, fits: Callable[[str], bool] = str.isprintable) -> str:
+    """The secret that stands in a file, alone; `what` names it in a sentence.
+
+    Raises:
+        UserError: it cannot be read, is none, does not fit, or everybody may read it.
+    """
+    secret = read_text(file).strip()
+    if not secret or not fits(secret):
+        raise UserError(f"{file}: is no {what}; put one there, alone.")
+    if file.stat().st_mode & 0o007:
+        raise UserError(f"{file}: everybody on this machine may read it; chmod 600 {file}.")
+    return secret
