@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import fields
 from itertools import permutations
 from random import Random
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from rounds import recipe
 from rounds.cases.generate import Drawn, draw, generate, world_for
-from rounds.cases.vignette import FRAMES, reading, say, who
+from rounds.cases.vignette import FRAMES, Frames, reading, say, who
 from rounds.cases.world import Patient, World
 from rounds.knowledge.base import Finding, KnowledgeBase, load
 from rounds.records import Split, UserError
@@ -85,6 +86,15 @@ def test_sentence_frames_of_a_split_are_its_own(drawn: Cases) -> None:
                 assert not any(p.fullmatch(part) for p in known[other]), part
                 # The check can see: what the exam says is built on the exam's frames.
                 assert split != "exam" or any(p.fullmatch(part) for p in known["exam"]), part
+
+
+def test_frames_of_the_exam_share_no_word_of_content_with_the_lessons() -> None:
+    def words(frames: Frames) -> set[str]:
+        texts = " ".join(frame for one in fields(frames) for frame in getattr(frames, one.name))
+        return set(re.findall(r"[a-z]+", re.sub(r"\{.*?\}", " ", texts).lower()))
+
+    said = {split: words(frames) for split, frames in FRAMES.items()}
+    assert said["exam"] & said["teach"] == {"and", "are", "is", "no", "of", "the"}
 
 
 def test_nobody_has_what_he_cannot_have(knowledge: KnowledgeBase, drawn: Cases) -> None:

@@ -20,7 +20,7 @@ from rounds.grade.gold import accepted
 from rounds.grade.mark import Marker
 from rounds.knowledge.base import load as load_knowledge
 from rounds.model import checkpoint
-from rounds.model.backbone import build, silence_embeddings
+from rounds.model.backbone import build
 from rounds.model.tokenizer import CHAT_FILE, Codec, train_tokenizer, write_chat
 from rounds.prompts.template import render
 from rounds.records import Case, Figures, Lesson, UserError
@@ -159,7 +159,6 @@ def from_nothing(
 ) -> tuple[Any, Trained]:
     """Build and pretrain on pages of the knowledge base and lessons."""
     model = build(backbone, codec.size, chosen.seed, bos=codec.bos_id, eos=codec.eos_ids, pad=codec.pad_id)
-    silence_embeddings(model)
     texts = text_examples(pages(load_knowledge(), chosen.seed), codec)
     data = [*texts, *examples(lessons, codec, strange=settings.strange, seed=chosen.seed)]
     return model, _learn(model, data, settings, codec, chosen.seed)

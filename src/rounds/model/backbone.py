@@ -13,9 +13,6 @@ from rounds.model.checkpoint import require_transformers
 from rounds.recipe import Backbone
 from rounds.records import UserError
 
-UNLEARNT = 1e-5
-"""Size of an embedding before training, relative to the library's."""
-
 
 def build(
     backbone: Backbone, vocabulary: int, seed: int, *, bos: int | None, eos: tuple[int, ...] | int, pad: int
@@ -49,17 +46,6 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="sdpa", **extra)
-
-
-def silence_embeddings(model: Any) -> None:
-    """Bring a new model's embeddings near zero before it is trained: a token no lesson held then says nothing.
-
-    At full size the norm of the first layer makes it as loud as any word (docs/log.md, 2026-11-21).
-    """
-    import torch
-
-    with torch.no_grad():
-        model.get_input_embeddings().weight.mul_(UNLEARNT)
 
 
 def _config(backbone: Backbone, vocabulary: int) -> Any:
