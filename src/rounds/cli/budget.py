@@ -122,7 +122,8 @@ def _share(value: float | None) -> str:
 
 
 def _shorten(arguments: argparse.Namespace, place: Path, given: Given) -> int:
-    from rounds.chain.shorten import JSON, PAGE, shorten
+    from rounds.chain.shorten import PAGE, shorten
+    from rounds.exam.shortening import JSON
 
     found = shorten(place, given, arguments.budgets)
     if arguments.json:
