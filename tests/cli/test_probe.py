@@ -124,7 +124,7 @@ IN = {
 
 
 def speaks(asked: dict[str, Any]) -> str:
-    """`fair` answers alike in three languages, `unfair` calls a heart attack a joint in Chinese, `mute` has no codes."""
+    """`fair` answers alike in three languages, `unfair` overlooks the heart in Chinese, `mute` gives no codes."""
     text = asked["messages"][-1]["content"]
     language = "zh" if "诊断" in text else "es" if "diagnósticos" in text else "en"
     gout, joint, heart, none = IN[language]
