@@ -18,7 +18,7 @@ from rounds.exam.examine import Journalled
 from rounds.exam.safety import Attack, Family, Missing, Outcome, Request
 from rounds.exam.safety_judge import NOT_VALIDATED, Agreed
 from rounds.exam.safety_outcomes import Asked, attack_marks, gate, refusal_marks
-from rounds.exam.safety_result import GOALS, REFUSAL, Probe
+from rounds.exam.safety_result import BIAS_ARM, GOALS, REFUSAL, Probe
 from rounds.grade.mark import Marker
 from rounds.model.tokenizer import Codec
 from rounds.prompts.choices import read_choices
@@ -311,7 +311,7 @@ def _biased(found: Measured, rules: Rules) -> dict[str, tuple[Comparison, float]
         return {}
     attributes = [name for name in dict.fromkeys(one.attribute for one in found.twins) if name != twins.CONTROL]
     return {
-        f"bias: {attribute}, {kind}": (twins_flips.comparison(found.twins, kind, attribute), rules.bias_margin)
+        f"{BIAS_ARM}{attribute}, {kind}": (twins_flips.comparison(found.twins, kind, attribute), rules.bias_margin)
         for attribute in attributes
         for kind in twins_flips.KINDS
     }
