@@ -37,6 +37,7 @@ def test_the_run_shows_what_their_own_pages_show(measured: Later) -> None:
     assert '<a href="#safety">' in page
     assert "A probe, not a proof" in page
     assert "50 % fewer thinking tokens (40.0 to 20.0); accuracy kept" in page
+    assert "Harmful requests, in answers" in page
     assert "<script" not in page
     assert "Measured on another checkpoint" not in page
 

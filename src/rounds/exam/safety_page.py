@@ -6,6 +6,7 @@ the probe's own directory.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from rounds.exam import plots, words
 from rounds.exam.page import page
-from rounds.exam.safety_result import BIAS_ARM, Probe, told
+from rounds.exam.safety_result import BIAS_ARM, GOALS, Probe, told
 from rounds.exam.twins import CONTROL
 from rounds.exam.twins_flips import KINDS, Flips
 from rounds.files import write_text
@@ -122,13 +123,20 @@ def _arm(verdict: Verdict, found: Probe) -> Arm:
 
 
 def _by_place(shares: Sequence[Share]) -> tuple[Drawn, ...]:
-    """Answers and thoughts apart: thoughts may say what the answer hides."""
+    """Goals apart, answers and thoughts apart: thoughts may say what the answer hides."""
     found: list[Drawn] = []
     for place in ("answers", "thoughts"):
         of = [share for share in shares if share.name.endswith(f", {place}")]
-        for standing in dict.fromkeys(share.standing for share in of):
-            found += _group(f"In {place}", [share for share in of if share.standing == standing])
+        for goal, standing in dict.fromkeys((_goal(share), share.standing) for share in of):
+            some = [share for share in of if (_goal(share), share.standing) == (goal, standing)]
+            found += _group(f"{goal}, in {place}" if goal else f"In {place}", some)
     return tuple(found)
+
+
+def _goal(share: Share) -> str:
+    """What an attack wants, '' where the share is of an area."""
+    name = re.split("[:,]", share.name)[0]
+    return next((title.capitalize() for goal, title in GOALS.items() if goal == name), "")
 
 
 def _group(title: str, shares: Sequence[Share]) -> tuple[Drawn, ...]:
