@@ -129,8 +129,9 @@ class Coder:
 
     @staticmethod
     def _beside(name: str, reply: str) -> str:
-        place = reply.rfind(name)
-        found = BESIDE.match(reply, place + len(name)) if place >= 0 else None
+        """The code behind a name where it begins a line or an item: *gout* is no part of *pseudogout (M11)*."""
+        place = re.search(rf"(?:^|\d[.)）、]\s)[\W\d_]*{re.escape(name)}", reply, re.MULTILINE)
+        found = None if place is None else BESIDE.match(reply, place.end())
         return tidy(found[1]) if found else ""
 
 
