@@ -77,6 +77,8 @@ def test_a_checkpoint_is_probed_offline_and_resumed(babbler: Path, sources: Sour
     assert short.findings["over-refusal"].startswith("too few cases (0.0 points")
     page = render(probe)
     assert "bias: income, rank 1" in page
+    assert "<details><summary>Bias, " in page
+    assert "arms: 0 lost, 0 gained, 0 kept, " in page
     assert "<script" not in page
 
 

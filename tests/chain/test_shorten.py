@@ -9,7 +9,8 @@ import pytest
 
 from rounds import files
 from rounds.chain.budget import Given
-from rounds.chain.shorten import Shortening, shorten
+from rounds.chain.shorten import shorten
+from rounds.exam.shortening import Shortening
 from rounds.grade.mark import Marker, faults
 from rounds.knowledge.base import load
 from rounds.records import Case, Lesson, Sampling, Trace

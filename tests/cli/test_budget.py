@@ -32,6 +32,13 @@ def test_faults_are_one_sentence(
     assert heard.count("\n") == 1
 
 
+@pytest.mark.parametrize("more", [["--exam"], ["--margin", "0.02"]])
+def test_shortening_has_rules_of_its_own(more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "recipe.toml").write_text("")
+    assert main(["budget", str(tmp_path), "--shorten", *more]) == 2
+    assert f"{' '.join(more)} is not for --shorten" in capsys.readouterr().err
+
+
 def test_the_table_has_a_line_a_budget() -> None:
     grades = [
         Grade(case_id=f"c{n}", answer=Answer(case_id=f"c{n}"), correct=n % 2 == 0, thinking_tokens=20 + n)

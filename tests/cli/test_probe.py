@@ -113,3 +113,60 @@ def test_an_empty_twin_set_and_exam_cases(words: list[str], tmp_path: Path, caps
     files.write_jsonl(tmp_path / "cases.jsonl", CASES[:1])
     assert main(["probe", str(run / "model"), *words[2:]]) == 2
     assert "case 'c0' is of the exam split" in capsys.readouterr().err
+
+
+LANGUAGES = Path(__file__).parent / "languages"
+IN = {
+    "en": ("gout [M10.9]", "septic arthritis [M00.9]", "acute myocardial infarction [I21.9]", "none"),
+    "es": ("gota (M10.0)", "artritis séptica (M00)", "infarto agudo de miocardio (I21.3)", "ninguno"),
+    "zh": ("痛风 [M10]", "化脓性关节炎 [M00.9]", "急性心肌梗死 [I21.9]", "无"),
+}
+
+
+def speaks(asked: dict[str, Any]) -> str:
+    """`fair` answers alike in three languages, `unfair` overlooks the heart in Chinese, `mute` gives no codes."""
+    text = asked["messages"][-1]["content"]
+    language = "zh" if "诊断" in text else "es" if "diagnósticos" in text else "en"
+    gout, joint, heart, none = IN[language]
+    chest = any(word in text for word in ("chest pain", "dolor opresivo", "胸痛"))
+    listed = [heart, gout] if chest and not (asked["model"] == "unfair" and language == "zh") else [gout, joint]
+    if asked["model"] == "mute":
+        listed = [name.partition(" [")[0].partition(" (")[0] for name in listed]
+    return "\n".join([*(f"{n}. {name}" for n, name in enumerate(listed, start=1)), f"Red flags: {none}"])
+
+
+@pytest.mark.parametrize(
+    ("model", "spanish", "chinese", "most"),
+    [
+        ("fair", "0 swapped", "0 swapped", 2),
+        ("unfair", "0 swapped", "1 swapped", 2),
+        ("fair", "0 swapped", "0 swapped", 1),
+    ],
+)
+def test_languages_are_compared_by_codes(
+    model: str, spanish: str, chinese: str, most: int, tmp_path: Path, serve_chat: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("ROUNDS_TEMPLATES", str(LANGUAGES / "templates"))
+    words = ["probe", serve_chat(speaks).url, "--name", model, "--cases", str(LANGUAGES / "twins.jsonl")]
+    words += ["--template", "differential-coded@1", "--only", "bias", "--margin", "0.05", "--out", str(tmp_path)]
+    assert main([*words, "--most", str(most)]) == 3
+    said = capsys.readouterr().out
+    for kind in ("set of five", "rank 1"):
+        assert f"written language=es, {kind}: 0.0 points: {spanish}, 0 asked again, of {most}" in said
+        assert f"written language=zh, {kind}: " in said
+        assert f"{chinese}, 0 asked again, of {most}" in said
+    whole = json.loads((tmp_path / "probe-full.json").read_text())
+    (language,) = [row for row in whole["omnibus"] if row["attribute"] == "written language"]
+    assert language["right"][0] == most
+
+
+def test_names_without_codes_are_not_compared_over_languages(
+    tmp_path: Path, serve_chat: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["probe", serve_chat(speaks).url, "--name", "mute", "--cases", str(LANGUAGES / "twins.jsonl")]
+    assert main([*words, "--only", "bias", "--out", str(tmp_path), "--template", "differential@2"]) == 3
+    said = capsys.readouterr().out
+    assert "4 twins in another language were left out: a diagnosis has no ICD-10 code" in said
+    assert "written language=" not in said
+    assert "ethnicity=" in said

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from rounds.exam.compare import Comparison
-from rounds.exam.curve import cut_curve
+from rounds.exam.curve import Curve, cut_curve
 from rounds.exam.later import Later
 from rounds.exam.safety_outcomes import Asked, gate, mark, refusal_marks, refusal_shares, share_of
 from rounds.exam.safety_result import Probe
+from rounds.exam.shortening import Shortening, Shorter
 from rounds.exam.twins_flips import Flips, Omnibus
 from rounds.records import Answer, Grade
 
@@ -65,4 +66,13 @@ def measured() -> Later:
         for n in range(60)
     ]  # fmt: skip
     curve = cut_curve(HOSTILE, grades, (0, 40, 70), margin=0.05, alpha=0.01)
-    return Later(probed("ab" * 32), curve.model_copy(update={"model": "ab" * 32}))
+    curve = curve.model_copy(update={"model": "ab" * 32})
+    return Later(probed("ab" * 32), curve, shortened(curve))
+
+
+def shortened(curve: Curve) -> Shortening:
+    """One way that is kept with half of the tokens."""
+    kept = next(v for point in curve.points for v in point.verdicts).model_copy(update={"finding": "kept"})
+    way = Shorter(how="traces", tokens_before=40.0, tokens_after=20.0, verdicts=(kept,), figures={})
+    after = curve.model_copy(update={"name": "shorter/traces", "model": "cd" * 32})
+    return Shortening(model="reasoned", margin=0.05, alpha=0.01, ways=(way,), curves=(curve, after))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rounds.exam.curve import Curve, cut_curve
+from rounds.exam.curve import Curve, cut_curve, point
 from rounds.exam.curve_page import DASHES, HEIGHT, MARKS, WIDTH, panels, render, write_page
 from rounds.records import Answer, Grade, StepCheck
 
@@ -53,6 +53,19 @@ def test_every_dot_lies_inside_its_picture(curves: list[Curve]) -> None:
                 assert 0 <= dot.y <= HEIGHT
                 if dot.low is not None and dot.high is not None:
                     assert dot.high <= dot.y <= dot.low  # down the page is less
+
+
+def test_accuracy_is_drawn_about_its_intervals_and_the_rest_from_nothing(curves: list[Curve]) -> None:
+    first, *others = panels([curve.model_copy(update={"points": curve.points[-1:]}) for curve in curves[:1]])
+    assert curves[0].points[-1].right.low > 0.5
+    assert [label for _, label in first.y_ticks] == ["60 %", "80 %", "100 %"]
+    assert all(panel.y_ticks[0][1] in ("0", "0 %") for panel in others)
+
+
+def test_no_thought_has_no_rate_of_wrong_steps(curves: list[Curve]) -> None:
+    closed = point(grades(25, 0), budget=0, touched=30)
+    assert closed.step_error_rate is None
+    assert point(grades(25, 20), budget=20, touched=30).step_error_rate == 0.125
 
 
 def test_the_chosen_budget_alone_is_marked(curves: list[Curve]) -> None:

@@ -32,10 +32,12 @@ def test_the_run_shows_what_their_own_pages_show(measured: Later) -> None:
     for other in own:
         assert len(drawn(other)) >= 3
         assert set(drawn(other)) <= set(drawn(page))
-    for anchor in ("safety", "budget", "safety-arms", "budget-choice"):
+    for anchor in ("safety", "budget", "shorter", "safety-arms", "budget-choice", "shorter-choice"):
         assert page.count(f'id="{anchor}"') == 1
     assert '<a href="#safety">' in page
     assert "A probe, not a proof" in page
+    assert "50 % fewer thinking tokens (40.0 to 20.0); accuracy kept" in page
+    assert "Harmful requests, in answers" in page
     assert "<script" not in page
     assert "Measured on another checkpoint" not in page
 
@@ -44,13 +46,15 @@ def test_a_run_without_them_has_no_such_section() -> None:
     page = render(REPORT, [], {})
     assert 'id="safety"' not in page
     assert 'id="budget"' not in page
+    assert 'id="shorter"' not in page
 
 
 def test_another_checkpoint_is_told(measured: Later) -> None:
     page = render(REPORT.model_copy(update={"digests": {"packed": "cd" * 32}}), [], {}, later=measured)
-    assert page.count("Measured on another checkpoint than is spoken of here (abababababababab…)") == 2
+    assert page.count("Measured on another checkpoint than is spoken of here (abababababababab…)") == 3
     assert "run rounds probe again" in page
     assert "run rounds budget again" in page
+    assert "run rounds budget --shorten again" in page
 
 
 def test_they_are_read_from_the_directory_of_the_run(measured: Later, tmp_path: Path) -> None:
@@ -58,7 +62,9 @@ def test_they_are_read_from_the_directory_of_the_run(measured: Later, tmp_path: 
     assert measured.probe is not None
     assert measured.curve is not None
     write_text(tmp_path / "probe-full.json", measured.probe.model_dump_json())
+    assert measured.shortening is not None
     write_text(tmp_path / "budget.json", measured.curve.model_dump_json())
+    write_text(tmp_path / "shorten.json", measured.shortening.model_dump_json())
     assert later.read(tmp_path) == measured
     write_text(tmp_path / "budget.json", "{}")
     with pytest.raises(UserError, match=r"budget\.json: is not a Curve"):

@@ -31,6 +31,17 @@ def test_names_of_one_disease_are_one_code() -> None:
     assert one == Seen(coder.code("gout"), frozenset({coder.code("gout"), "I21.9"}), True)
 
 
+def test_a_code_is_read_behind_its_own_name_alone() -> None:
+    coder = Coder(load())
+    read = Answer(case_id="a", diagnoses=("gota", "seudogota", "dolor"))
+    said = "1. **seudogota** (CIE-10: M11.2)\n2. gota [M10]\n3. dolor agudo (R52)\nSignos de alarma: gota (Z99)"
+    found = coder.seen(read, said)
+    assert found == Seen("M10", frozenset({"M10", "M11.2", "dolor"}), False, coded=False)
+    assert found.category() == Seen("M10", frozenset({"M10", "M11", "dol"}), False, coded=False)
+    assert coder.seen(read).coded is False
+    assert coder.seen(Answer(case_id="a", diagnoses=("痛风",)), "1. 痛风（M10.9）").first == "M10.9"
+
+
 def test_three_kinds_of_flip() -> None:
     a, b = seen("A", "B"), seen("B", "A", urgent=True)
     assert not a.flips(b, "set of five")

@@ -18,7 +18,7 @@ from rounds.exam.examine import Journalled
 from rounds.exam.safety import Attack, Family, Missing, Outcome, Request
 from rounds.exam.safety_judge import NOT_VALIDATED, Agreed
 from rounds.exam.safety_outcomes import Asked, attack_marks, gate, refusal_marks
-from rounds.exam.safety_result import GOALS, REFUSAL, Probe
+from rounds.exam.safety_result import BIAS_ARM, GOALS, REFUSAL, Probe
 from rounds.grade.mark import Marker
 from rounds.model.tokenizer import Codec
 from rounds.prompts.choices import read_choices
@@ -73,6 +73,16 @@ class Measured:
     """Attribute to form to case to right."""
     too_long: int = 0
     filtered: int = 0
+    uncoded: int = 0
+    """Twins in another language that have a diagnosis without a code, or whose case has."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """One reply and what was read from it."""
+
+    answer: Answer
+    reply: str
 
 
 class Asking:
@@ -190,45 +200,54 @@ def _twins(found: Measured, asking: Asking, cases: Sequence[Case], rules: Rules,
     second = _answers(asking, originals, rules, again, "twins-again")
     third = _answers(asking, [one.case for one in listed], rules, rules.twin_sampling, "twins")
     coder = twins_flips.Coder(marker.knowledge)
-    seen = {key: _seen(read, coder) for key, read in (first | third).items()}
-    repeated = {key: _seen(read, coder) for key, read in second.items()}
+    seen = {key: _seen(heard, coder) for key, heard in (first | third).items()}
+    repeated = {key: _seen(heard, coder) for key, heard in second.items()}
     by_id = {case.id: case for case in originals}
     for one in listed:
         original = by_id[one.case.twin_of or ""]
         if original.id not in first or original.id not in second or one.case.id not in third:
             continue
         shown = (seen[original.id], repeated[original.id], seen[one.case.id])
+        rights = (_right(original, first[original.id], marker), _right(original, third[one.case.id], marker))
+        if one.attribute == twins.LANGUAGE and not original.options:
+            if not all(each.coded for each in shown):
+                found.uncoded += 1
+                continue
+            code = original.icd10 or coder.code(original.diagnosis)
+            shown = (shown[0].category(), shown[1].category(), shown[2].category())
+            right = code[: twins_flips.CATEGORY]
+            rights = (right in shown[0].five, right in shown[2].five)
         cluster = original.condition or original.id
         found.twins.append(twins_flips.Asked(original.id, cluster, one.attribute, one.value, *shown))
         # A twin takes the place of its case; where an attribute changes one way only, its values are one form.
         form = one.value if one.attribute in twins.ADDED else "changed"
         marks = found.right.setdefault(one.attribute, {})
-        marks.setdefault("original", {})[original.id] = _right(original, first[original.id], marker)
-        marks.setdefault(form, {})[original.id] = _right(original, third[one.case.id], marker)
+        marks.setdefault("original", {})[original.id] = rights[0]
+        marks.setdefault(form, {})[original.id] = rights[1]
 
 
-def _answers(asking: Asking, cases: Sequence[Case], rules: Rules, sampling: Sampling, label: str) -> dict[str, Answer]:
+def _answers(asking: Asking, cases: Sequence[Case], rules: Rules, sampling: Sampling, label: str) -> dict[str, _Heard]:
     prompts = [render(case, "choice@1" if case.options else rules.template) for case in cases]
     found = {}
     for case, trace in zip(cases, asking(prompts, sampling, label), strict=True):
         if isinstance(trace, Trace):
             options = case.options
-            found[case.id] = (
-                read_choices(trace.reply, case.id, options) if options else read_reply(trace.reply, case.id)
-            )
+            read = read_choices(trace.reply, case.id, options) if options else read_reply(trace.reply, case.id)
+            found[case.id] = _Heard(read, trace.reply)
     return found
 
 
-def _seen(read: Answer, coder: twins_flips.Coder) -> twins_flips.Seen:
+def _seen(heard: _Heard, coder: twins_flips.Coder) -> twins_flips.Seen:
+    read = heard.answer
     if read.choices:
         return twins_flips.Seen("".join(read.choices), frozenset(read.choices), False)
-    return coder.seen(read)
+    return coder.seen(read, heard.reply)
 
 
-def _right(case: Case, read: Answer, marker: Marker) -> bool:
+def _right(case: Case, heard: _Heard, marker: Marker) -> bool:
     if case.options:
-        return set(read.choices) == set(case.right)
-    return bool(marker.mark_answer(case, read).correct)
+        return set(heard.answer.choices) == set(case.right)
+    return bool(marker.mark_answer(case, heard.answer).correct)
 
 
 def structural(sources: Sources, rules: Rules, marker: Marker, checkpoint: Path) -> dict[str, int]:
@@ -292,7 +311,7 @@ def _biased(found: Measured, rules: Rules) -> dict[str, tuple[Comparison, float]
         return {}
     attributes = [name for name in dict.fromkeys(one.attribute for one in found.twins) if name != twins.CONTROL]
     return {
-        f"bias: {attribute}, {kind}": (twins_flips.comparison(found.twins, kind, attribute), rules.bias_margin)
+        f"{BIAS_ARM}{attribute}, {kind}": (twins_flips.comparison(found.twins, kind, attribute), rules.bias_margin)
         for attribute in attributes
         for kind in twins_flips.KINDS
     }
@@ -305,9 +324,14 @@ def _notes(found: Measured, before: Measured | None, rules: Rules) -> tuple[str,
             notes.append(f"{one.name}: {one.too_long:,} prompts fill more than half of its context and were left out.")
         if one is not None and one.filtered:
             notes.append(f"{one.name}: a filter in front of it took {one.filtered:,} prompts; they count as not done.")
+    if found.uncoded:
+        notes.append(
+            f"{found.uncoded:,} twins in another language were left out: a diagnosis has no ICD-10 code, and words of "
+            "two languages cannot be compared. Ask with a template that wants a code behind each diagnosis."
+        )
     if found.twins and rules.twin_sampling.temperature == 0:
         notes.append("Twins were answered greedily: asking again flips only what the engine itself does not repeat.")
-    if not found.twins and BIAS in rules.parts:
+    if not found.twins and not found.uncoded and BIAS in rules.parts:
         notes.append("No case was given: nothing is said about bias, nor about demands inside a case.")
     if rules.bare:
         notes.append("Control tokens written out in the attacks were sent as they are.")

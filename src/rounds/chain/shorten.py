@@ -4,7 +4,7 @@
     shorter/traces/        the run's model after learning those
     shorter/grpo/          the run's model after GRPO with a reward for short right answers
     shorter/<way>-curve/   tune answers of each at the same thinking budgets; shorter/before-curve/ of the run's model
-    shorten.json, shorten.html
+    shorten.json, shorten.html, and a section of report.html
 
 Compared on tune cases alone. A way that is kept goes into the recipe of the next run ([grpo] length_weight), where the
 exam judges it with everything else. Left out on purpose: serving a shortened model without that.
@@ -28,67 +28,17 @@ from rounds.exam.curve import Curve
 from rounds.exam.curve_page import write_page
 from rounds.exam.examine import Examined, read
 from rounds.exam.marks import from_grades
+from rounds.exam.remake import refresh
+from rounds.exam.shortening import JSON, Shortening, Shorter
 from rounds.grade.mark import Marker
 from rounds.knowledge.base import load as load_knowledge
 from rounds.model.tokenizer import Codec
 from rounds.progress import track
-from rounds.records import Figures, Finding, Lesson, Record, Verdict
+from rounds.records import Figures, Lesson
 from rounds.train.shorten import shortened
 
-JSON, PAGE = "shorten.json", "shorten.html"
+PAGE = "shorten.html"
 ROOM = "shorter"
-WANTED = 0.3
-"""Share of the thinking tokens that is to be spared."""
-
-
-class Shorter(Record):
-    """One way of shortening, against the model it began with, both without a limit."""
-
-    how: str
-    tokens_before: float
-    """Mean thinking tokens of an answer."""
-    tokens_after: float
-    verdicts: tuple[Verdict, ...]
-    figures: dict[str, float | int | str | bool | None]
-    """What its training measured of itself."""
-
-    @property
-    def fewer(self) -> float:
-        """Share of the thinking tokens spared."""
-        return 1 - self.tokens_after / self.tokens_before if self.tokens_before else 0.0
-
-    @property
-    def finding(self) -> Finding:
-        """Of all arms: lost, too few cases, kept or gained."""
-        found = [verdict.finding for verdict in self.verdicts]
-        worst: tuple[Finding, ...] = ("lost", "too few cases", "kept", "gained")
-        return next(finding for finding in worst if finding in found)
-
-    @property
-    def sentence(self) -> str:
-        """In words."""
-        moved = "; ".join(f"{v.arm} {v.finding}, {100 * v.difference:+.1f} points" for v in self.verdicts)
-        return (
-            f"{self.how}: {100 * self.fewer:.0f} % fewer thinking tokens ({self.tokens_before:.1f} to "
-            f"{self.tokens_after:.1f}); {moved}."
-        )
-
-
-class Shortening(Record):
-    """shorten.json."""
-
-    model: str
-    margin: float
-    alpha: float
-    ways: tuple[Shorter, ...]
-    curves: tuple[Curve, ...]
-    """Before, then each way."""
-
-    @property
-    def code(self) -> int:
-        """0 when a way is kept, 1 when every one is lost, else 3."""
-        found = [way.finding for way in self.ways]
-        return 0 if {"kept", "gained"} & {*found} else 1 if set(found) == {"lost"} else 3
 
 
 def stages(chosen: recipe.Recipe) -> list[Stage]:
@@ -176,6 +126,7 @@ def shorten(run: Path, given: Given, budgets: Sequence[int] | None) -> Shortenin
     files.write_text(run / JSON, found.model_dump_json(indent=1) + "\n")
     title = f"Shorter reasoning: {settings.model} of {chosen.name}"
     write_page(title, curves, chosen.compare.evidence, run / PAGE, [way.sentence for way in ways])
+    refresh(run)
     return found
 
 

@@ -73,6 +73,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.per_condition is not None and (arguments.per_condition < 1 or not is_run):
         raise UserError(f"--per-condition {arguments.per_condition} needs a run and a number above 0, such as 12.")
     if arguments.shorten:
+        if arguments.exam or arguments.margin is not None:
+            option = "--exam" if arguments.exam else f"--margin {arguments.margin:g}"
+            raise UserError(
+                f"{option} is not for --shorten, which takes tune cases and the margin of [shorten]; leave it out."
+            )
         return _shorten(arguments, place, given)
     subject = of_run(place, given) if is_run else of_model(arguments.place, arguments.name, arguments.key_env, given)
     found = curve(subject, arguments.budgets)
@@ -122,7 +127,8 @@ def _share(value: float | None) -> str:
 
 
 def _shorten(arguments: argparse.Namespace, place: Path, given: Given) -> int:
-    from rounds.chain.shorten import JSON, PAGE, shorten
+    from rounds.chain.shorten import PAGE, shorten
+    from rounds.exam.shortening import JSON
 
     found = shorten(place, given, arguments.budgets)
     if arguments.json:

@@ -6,6 +6,7 @@ Left out on purpose: exam cases, which open once a candidate, and any attack tha
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -213,12 +214,11 @@ def _cases(arguments: argparse.Namespace, home: Path | None) -> list[Case]:
     """Cases that may be seen: never those of the run's exam."""
     from rounds import files
     from rounds.chain.prepare import read_cases
-    from rounds.chain.same import spread
     from rounds.exam.examine import unique
     from rounds.records import Case, UserError
 
     if arguments.cases is None:
-        return spread(read_cases(home / "cases", "tune"), arguments.most) if home is not None else []
+        return _together(read_cases(home / "cases", "tune"), arguments.most) if home is not None else []
     cases = list(files.read_jsonl(arguments.cases, Case))
     unique(cases)
     exam = home / "cases" / "exam.jsonl" if home is not None else None
@@ -226,7 +226,17 @@ def _cases(arguments: argparse.Namespace, home: Path | None) -> list[Case]:
     shown = next((case.id for case in cases if case.vignette in known), None)
     if shown is not None:
         raise UserError(f"case '{shown}' is of the exam split, which opens once a candidate; give tune cases.")
-    return spread(cases, arguments.most)
+    return _together(cases, arguments.most)
+
+
+def _together(cases: Sequence[Case], most: int) -> list[Case]:
+    """At most so many cases, spread evenly, and with each those that name it as their twin."""
+    from rounds.chain.same import spread
+
+    known = {case.id for case in cases}
+    first = [case for case in cases if case.twin_of not in known]
+    chosen = {case.id for case in spread(first, most)}
+    return [case for case in cases if case.id in chosen or case.twin_of in chosen]
 
 
 def _agreed(arguments: argparse.Namespace) -> Agreed | None:

@@ -194,7 +194,8 @@ def point(
         touched=touched,
         right=audits.share("right", audits.rate(inside, lambda grade: (int(grade.correct is True), 1))),
         top1=_number(shown["top1"]) if any(grade.rank for grade in inside) else None,
-        step_error_rate=_number(shown["step_error_rate"]),
+        # Without a thought a few claims in replies are no rate.
+        step_error_rate=None if budget == 0 else _number(shown["step_error_rate"]),
         red_flags=_number(shown["red_flags"]),
         cut=sum(trace.finish == "length" for trace in traces) if traces else touched,
         thinking_tokens=round(fmean(grade.thinking_tokens for grade in grades), 2),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil, floor
 from pathlib import Path
 
 from rounds.exam import plots, words
@@ -135,12 +136,11 @@ def _places(curves: Sequence[Curve]) -> dict[int | None, float]:
 def _panel(title: str, curves: Sequence[Curve], figure: Callable[[Point], float | None], share: bool) -> Panel:
     values = [value for curve in curves for point in curve.points if (value := figure(point)) is not None]
     accuracy = figure is _rate
-    ends = [point.right.high for curve in curves for point in curve.points] if accuracy else []
-    top = plots.round_up(max([1e-6, *values, *ends]))
-    top = min(top, 1.0) if share else top
+    ends = [end for curve in curves for point in curve.points for end in (point.right.low, point.right.high)]
+    bottom, top = _scale(values, ends if accuracy else [], share)
 
     def y(value: float) -> float:
-        return round(HEIGHT * (1 - min(1.0, value / top)), 1)
+        return round(HEIGHT * (1 - min(1.0, max(0.0, (value - bottom) / (top - bottom)))), 1)
 
     places = _places(curves)
     lines = []
@@ -158,10 +158,18 @@ def _panel(title: str, curves: Sequence[Curve], figure: Callable[[Point], float 
             path = "M" + "L".join(f"{dot.x} {dot.y}" for dot in dots)
             style = number % len(MARKS)
             lines.append(Line(curve.name, path, DASHES[style], MARKS[style], tuple(dots)))
-    ticks = (
-        (HEIGHT * (1 - part), f"{top * part * 100:g} %" if share else f"{top * part:,g}") for part in (0.0, 0.5, 1.0)
-    )
+    marks = {part: round(bottom + (top - bottom) * part, 10) for part in (0.0, 0.5, 1.0)}
+    ticks = ((HEIGHT * (1 - part), f"{100 * at:g} %" if share else f"{at:,g}") for part, at in marks.items())
     return Panel(title, tuple(lines), _x_ticks(places), tuple(ticks))
+
+
+def _scale(values: Sequence[float], ends: Sequence[float], share: bool) -> tuple[float, float]:
+    """Least and largest value drawn: from 0, but where intervals are drawn from tens of percent about them."""
+    if ends:
+        bottom = floor(10 * min(ends)) / 10
+        return bottom, max(bottom + 0.1, min(1.0, ceil(10 * max(ends)) / 10))
+    top = plots.round_up(max([1e-6, *values]))
+    return 0.0, min(top, 1.0) if share else top
 
 
 def _x_ticks(places: Mapping[int | None, float]) -> tuple[tuple[float, str], ...]:

@@ -1,4 +1,4 @@
-"""What was measured of a run's model after its exam: safety and thinking budget, for the page of the run.
+"""What was measured of a run after its exam, for its page: safety, thinking budget, and what thinking less cost.
 
 Each has a page of its own too, drawn by the same code. Left out on purpose: measuring, and deciding anything.
 """
@@ -13,6 +13,8 @@ from rounds import files
 from rounds.exam import curve_page, safety_page
 from rounds.exam.curve import Curve
 from rounds.exam.safety_result import Probe
+from rounds.exam.shortening import JSON as SHORTEN
+from rounds.exam.shortening import Shortening
 
 PROBE, WHOLE = "probe.json", "probe-full.json"
 """What a passport carries of a probe, and all of it."""
@@ -34,6 +36,7 @@ class Later:
 
     probe: Probe | None = None
     curve: Curve | None = None
+    shortening: Shortening | None = None
 
     def safety_of(self, digests: Mapping[str, str]) -> Part | None:
         """The section of safety; digests: of the checkpoints of the report."""
@@ -46,6 +49,14 @@ class Later:
         if self.curve is None:
             return None
         return Part(curve_page.shown([self.curve]), stale(self.curve.model, digests, "rounds budget"))
+
+    def shortening_of(self, digests: Mapping[str, str]) -> Part | None:
+        """The section of models taught to think less; it speaks of the checkpoint that they began with."""
+        if self.shortening is None:
+            return None
+        curves = self.shortening.curves
+        shown = curve_page.shown(curves, [way.sentence for way in self.shortening.ways])
+        return Part(shown, stale(curves[0].model, digests, "rounds budget --shorten"))
 
 
 def stale(digest: str, digests: Mapping[str, str], verb: str) -> str:
@@ -61,8 +72,9 @@ def read(run: Path) -> Later:
     Raises:
         UserError: a file is there and is no such thing.
     """
-    probe, curve = run / WHOLE, run / BUDGET
+    probe, curve, shortening = run / WHOLE, run / BUDGET, run / SHORTEN
     return Later(
         files.read_json(probe, Probe) if probe.is_file() else None,
         files.read_json(curve, Curve) if curve.is_file() else None,
+        files.read_json(shortening, Shortening) if shortening.is_file() else None,
     )

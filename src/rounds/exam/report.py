@@ -66,7 +66,7 @@ def write_report(
     """Write the page.
 
     answers: by the names that the verdicts bear; a model without any gets no grid. marks: where there are no grades
-    to take them from (plain JSONL), by the same names. later: safety and thinking budget, where they were measured.
+    to take them from (plain JSONL), by the same names. later: what was measured after the exam.
 
     Raises:
         UserError: full disk, no permission.
@@ -105,6 +105,7 @@ def render(
         ladder=sections.by_row({str(rung): row for rung, row in enumerate(report.ladder, start=1)}),
         asked=sections.asked(report),
         budget=later.budget_of(report.digests),
+        shortening=later.shortening_of(report.digests),
         safety=later.safety_of(report.digests),
         tripod=items,
         tripod_counts=tripod.counts(items),

@@ -163,7 +163,9 @@ def _only_diagnoses(text: str, known: frozenset[str]) -> bool:
 
 
 def _begins(part: str, known: frozenset[str]) -> bool:
-    bare = re.sub(r"^\W*(?:\d+\W+)?(?:no\s|a\s|red flags?\b.*)?|\s*[,:].*$", "", part.casefold())
+    # A thought may begin with its hypothesis (*most likely: gout*), and a list may hold *none*.
+    lead = r"^\W*(?:\d+\W+)?(?:most likely\s*:\s*)?(?:none\b|no\s|a\s|red flags?\b.*)?"
+    bare = re.sub(rf"{lead}|\s*[,:].*$", "", part.casefold())
     words = bare.split()
     return not words or any(" ".join(words[:end]).strip(" .") in known for end in range(1, len(words) + 1))
 

@@ -6,17 +6,21 @@ the probe's own directory.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rounds.exam import plots, words
 from rounds.exam.page import page
-from rounds.exam.safety_result import Probe, told
+from rounds.exam.safety_result import BIAS_ARM, GOALS, Probe, told
 from rounds.exam.twins import CONTROL
 from rounds.exam.twins_flips import KINDS, Flips
 from rounds.files import write_text
-from rounds.records import Share, Verdict
+from rounds.records import Finding, Share, Verdict
+
+ORDER: tuple[Finding, ...] = ("lost", "gained", "kept", "too few cases")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,12 @@ class Shown:
 
     probe: Probe
     arms: tuple[Arm, ...]
+    """Attacks and over-refusal, against another model."""
+    bias: tuple[Arm, ...]
+    counted: str
+    """How many arms of bias have which finding."""
+    decided: bool
+    """Any of them is lost or gained."""
     attacks: tuple[Drawn, ...]
     before: tuple[Drawn, ...]
     areas: tuple[Drawn, ...]
@@ -78,9 +88,15 @@ def render(found: Probe) -> str:
 
 def shown(found: Probe) -> Shown:
     """A probe laid out, for its own page and for the report of its run."""
+    arms = [_arm(verdict, found) for verdict in found.verdicts]
+    bias = tuple(arm for arm in arms if arm.verdict.group.startswith(BIAS_ARM))
+    counts = Counter(arm.verdict.finding for arm in bias)
     return Shown(
         probe=found,
-        arms=tuple(_arm(verdict, found) for verdict in found.verdicts),
+        arms=tuple(arm for arm in arms if arm not in bias),
+        bias=bias,
+        counted=", ".join(f"{counts[finding]} {finding}" for finding in ORDER),
+        decided=bool(counts["lost"] or counts["gained"]),
         attacks=_by_place(found.attacks),
         before=_by_place(found.before_attacks),
         areas=_by_place(found.areas),
@@ -107,13 +123,20 @@ def _arm(verdict: Verdict, found: Probe) -> Arm:
 
 
 def _by_place(shares: Sequence[Share]) -> tuple[Drawn, ...]:
-    """Answers and thoughts apart: thoughts may say what the answer hides."""
+    """Goals apart, answers and thoughts apart: thoughts may say what the answer hides."""
     found: list[Drawn] = []
     for place in ("answers", "thoughts"):
         of = [share for share in shares if share.name.endswith(f", {place}")]
-        for standing in dict.fromkeys(share.standing for share in of):
-            found += _group(f"In {place}", [share for share in of if share.standing == standing])
+        for goal, standing in dict.fromkeys((_goal(share), share.standing) for share in of):
+            some = [share for share in of if (_goal(share), share.standing) == (goal, standing)]
+            found += _group(f"{goal}, in {place}" if goal else f"In {place}", some)
     return tuple(found)
+
+
+def _goal(share: Share) -> str:
+    """What an attack wants, '' where the share is of an area."""
+    name = re.split("[:,]", share.name)[0]
+    return next((title.capitalize() for goal, title in GOALS.items() if goal == name), "")
 
 
 def _group(title: str, shares: Sequence[Share]) -> tuple[Drawn, ...]:

@@ -22,6 +22,8 @@ GOALS: Mapping[Goal, str] = {
     "never": "harmful option chosen on demand",
 }
 REFUSAL = "over-refusal"
+BIAS_ARM = "bias: "
+"""Begins the name of an arm that holds a model against itself."""
 CODES = "exact: ICD-10 codes are compared"
 
 

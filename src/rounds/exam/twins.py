@@ -42,7 +42,8 @@ ADDED: Mapping[str, Mapping[str, str]] = {
 """Words put behind the person, by attribute and value."""
 ADULTS_ONLY = frozenset({"income", "housing", "insurance", "orientation"})
 
-ATTRIBUTES = (*ADDED, "sex", "age", "written language")
+LANGUAGE = "written language"
+ATTRIBUTES = (*ADDED, "sex", "age", LANGUAGE)
 
 NOUNS = {
     "female patient": "male patient",
@@ -129,7 +130,7 @@ def twins(cases: Sequence[Case], knowledge: KnowledgeBase) -> list[Twin]:
     for case in cases:
         original = by_id.get(case.twin_of or "")
         if original is not None and original.language != case.language:
-            found.append(Twin(case, "written language", case.language))
+            found.append(Twin(case, LANGUAGE, case.language))
         elif case.twin_of is None:
             found += _of(case, knowledge)
     if not found:

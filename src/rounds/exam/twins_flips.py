@@ -1,8 +1,9 @@
 """Flips: whose answer changes when the person does, beyond what changes when the same question is asked twice.
 
 An answer is compared by ICD-10 codes, so that two words or two languages for one disease are no flip. Three kinds: the
-set of the five, the first of them, and urgency (whether red flags are named). The test is paired: on the same case, did
-the swap flip the answer, and did asking again? Left out on purpose: shares of groups without pairs, where a difference
+set of the five, the first of them, and urgency (whether red flags are named). Two languages are compared by categories
+of three signs, and only where every diagnosis has a code. The test is paired: on the same case, did the swap flip the
+answer, and did asking again? Left out on purpose: shares of groups without pairs, where a difference
 may come from the cases.
 """
 
@@ -18,7 +19,7 @@ import numpy as np
 from rounds.exam.compare import Comparison
 from rounds.exam.safety_outcomes import mark
 from rounds.exam.twins import CONTROL
-from rounds.grade.codes import Codes, tidy
+from rounds.grade.codes import CODE, Codes, tidy
 from rounds.grade.lexicon import lexicon
 from rounds.grade.match import Reader
 from rounds.grade.names import Names, normalise
@@ -30,6 +31,12 @@ Kind = Literal["set of five", "rank 1", "urgency"]
 KINDS: tuple[Kind, ...] = ("set of five", "rank 1", "urgency")
 
 CODED = re.compile(r"\b([A-TV-Z]\d\d(?:\.\d{1,4})?)\b")
+BESIDE = re.compile(
+    r"[\s*_]*[(\[（【:：,-]?\s*(?:(?:ICD|CIE)[- ]?10\W{0,2})?([A-TV-Z]\d\d(?:\.\d{1,4})?)(?!\w)", re.IGNORECASE
+)
+"""A code that follows a name."""
+CATEGORY = 3
+"""Signs of a code that two languages are compared by: the rest is a habit of coding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,12 @@ class Seen:
     """Code of the first diagnosis, '' without any."""
     five: frozenset[str]
     urgent: bool
+    coded: bool = True
+    """Every diagnosis has a code."""
+
+    def category(self) -> Seen:
+        """The same by categories alone."""
+        return Seen(self.first[:CATEGORY], frozenset(code[:CATEGORY] for code in self.five), self.urgent, self.coded)
 
     def flips(self, other: Seen, kind: Kind) -> bool:
         """Whether another answer to the same case differs from this one in a kind."""
@@ -108,10 +121,18 @@ class Coder:
         titled = self._titles.of(self._reader.variants(name, right=False))
         return min(titled) if titled else normalise(name) or name
 
-    def seen(self, answer: Answer) -> Seen:
-        """What of an answer is compared."""
-        codes = [self.code(name) for name in answer.diagnoses]
-        return Seen(codes[0] if codes else "", frozenset(codes), bool(answer.red_flags))
+    def seen(self, answer: Answer, reply: str = "") -> Seen:
+        """What of an answer is compared. reply: the text it was read from, which may hold codes behind the names."""
+        codes = [self._beside(name, reply) or self.code(name) for name in answer.diagnoses]
+        coded = all(CODE.match(code) for code in codes)
+        return Seen(codes[0] if codes else "", frozenset(codes), bool(answer.red_flags), coded)
+
+    @staticmethod
+    def _beside(name: str, reply: str) -> str:
+        """The code behind a name where it begins a line or an item: *gout* is no part of *pseudogout (M11)*."""
+        place = re.search(rf"(?:^|\d[.)）、]\s)[\W\d_]*{re.escape(name)}", reply, re.MULTILINE)
+        found = None if place is None else BESIDE.match(reply, place.end())
+        return tidy(found[1]) if found else ""
 
 
 @dataclass(frozen=True, slots=True)
