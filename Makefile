@@ -42,7 +42,8 @@ slow: $(VENV)/.installed-dev
 
 # Hours: whether the ward holds, in full length, against the run of `make tiny` or RUN=DIR; ends with 1 when it does not.
 soak: $(VENV)/.installed-dev
-	$(BIN)/python benchmarks/ward.py $(RUN) --minutes 30 --clients 64 --cancels 1000 --slow 500 --kills 1000
+	$(BIN)/python benchmarks/ward.py $(RUN) --minutes 30 --clients 64 --cancels 1000 --slow 500
+	$(BIN)/python benchmarks/ward_kills.py $(RUN) --kills 1000
 	$(BIN)/pytest -m slow -o timeout=0 tests/serve/test_faults.py
 
 # Keeps runs/: a run may have cost hours.

@@ -154,3 +154,38 @@ def serve_chat() -> Iterator[Callable[[Callable[[dict[str, Any]], str | dict[str
         one.shutdown()
         one.running.join(10)
         one.server_close()
+
+
+@pytest.fixture(scope="session")
+def certificate() -> Callable[[Path], tuple[Path, Path]]:
+    """Makes a certificate in a directory."""
+
+    def make(where: Path) -> tuple[Path, Path]:
+        """A self-signed certificate for 127.0.0.1 and its key."""
+        from datetime import UTC, datetime, timedelta
+        from ipaddress import ip_address
+
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "ward")])
+        now = datetime.now(UTC)
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(1)
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        (where / "cert.pem").write_bytes(made.public_bytes(Encoding.PEM))
+        (where / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return where / "cert.pem", where / "key.pem"
+
+    return make

@@ -6,12 +6,15 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
 from rounds.cli.main import main
+
+Certificate = Callable[[Path], tuple[Path, Path]]
 
 STAND_IN = """
 import sys, types
@@ -25,7 +28,7 @@ class Scripted:
                         finish="stop", thinking_tokens=1, reply_tokens=2)
 
 choose = types.ModuleType("rounds.engine.choose")
-choose.open_responder = lambda model, engine, threads=0: Scripted()
+choose.open_responder = lambda model, engine, threads=0, at_once=0: Scripted()
 import rounds.engine
 rounds.engine.choose = choose
 sys.modules["rounds.engine.choose"] = choose
@@ -54,7 +57,7 @@ def test_serves_until_told_to_stop(checkpoint: Path, sign: signal.Signals) -> No
         assert "gout" in page.text
         assert "Unproven, not for patients" in page.text
         process.send_signal(sign)
-        out, said = process.communicate(timeout=20)
+        out, said = process.communicate(timeout=60)
     assert process.returncode == 0
     assert (out, said) == ("", "")
 
@@ -63,7 +66,6 @@ def test_serves_until_told_to_stop(checkpoint: Path, sign: signal.Signals) -> No
     ("options", "sentence"),
     [
         (["--fhir-token", "t"], "give --fhir with --fhir-token"),
-        (["--fhir", "https://h/r4", "--shadow"], "leave out --fhir"),
         (["--fhir", "http://h/r4"], "unencrypted; use https"),
         (["--fhir", "https://h/r4", "--fhir-token", "missing"], "missing"),
     ],
@@ -75,36 +77,9 @@ def test_fhir_servers_that_are_refused(
     assert sentence in capsys.readouterr().err
 
 
-def certificate(where: Path) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1 and its key."""
-    from datetime import UTC, datetime, timedelta
-    from ipaddress import ip_address
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "ward")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (where / "cert.pem").write_bytes(made.public_bytes(Encoding.PEM))
-    (where / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return where / "cert.pem", where / "key.pem"
-
-
-def test_with_keys_and_tls(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_with_keys_and_tls(
+    checkpoint: Path, tmp_path: Path, certificate: Certificate, capsys: pytest.CaptureFixture[str]
+) -> None:
     import ssl
 
     keys = tmp_path / "keys.jsonl"

@@ -4,7 +4,7 @@ import pytest
 
 from rounds.engine.choose import engine_for, is_endpoint, open_named, open_responder
 from rounds.engine.export import exported
-from rounds.engine.openvino import OpenVINO
+from rounds.engine.openvino import OpenVINO, Settings
 from rounds.engine.reference import Reference
 from rounds.engine.remote import Remote
 from rounds.recipe import Backbone, Model
@@ -19,8 +19,9 @@ def test_the_rule(qwen: Path, llama: Path, deepseek: Path) -> None:
 def test_each_source_opens(qwen: Path, deepseek: Path, prompts: list[Prompt], monkeypatch: pytest.MonkeyPatch) -> None:
     from rounds import files
 
-    opened = open_responder(qwen, threads=1)
+    opened = open_responder(qwen, threads=1, at_once=3)
     assert isinstance(opened, OpenVINO)
+    assert opened.settings == Settings(threads=1, batch=3)
     assert opened.model == files.digest(qwen)
     assert opened.name == "qwen2 on openvino"
     assert isinstance(open_responder(qwen, "transformers", threads=1), Reference)

@@ -3,12 +3,14 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rounds.engine.remote import Remote, _Cutter, parse_thinking
+from rounds.model.tokenizer import Codec
 from rounds.records import Delta, Message, Prompt, Sampling, Trace, UserError
 
 
@@ -227,6 +229,34 @@ def test_a_stream_gives_pieces_then_the_trace(server: Server, message: dict) -> 
     assert server.asked[0]["stream"] is True
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": "<think>fever</think>, or not?</think>1. Flu"},
+        {"content": "fever</think>, or not?</think>1. Flu"},
+        {"reasoning_content": "fever", "content": ", or not?</think>1. Flu"},
+    ],
+)
+def test_the_last_marker_ends_the_thought_wherever_the_server_cuts(server: Server, message: dict) -> None:
+    server.message = message
+    (whole,) = Remote(server.url, "m").respond(asked("a"), Sampling())
+    *pieces, last = Remote(server.url, "m").stream(asked("a")[0], Sampling())
+    assert isinstance(last, Trace)
+    for trace in (whole, last):
+        assert (trace.thinking, trace.reply) == ("fever, or not?", "1. Flu")
+    assert not any("</think>" in piece.thinking + piece.reply for piece in pieces if isinstance(piece, Delta))
+
+
+def test_a_model_here_and_behind_an_endpoint_is_cut_alike(qwen: Path) -> None:
+    codec = Codec.load(qwen)
+    for text in ("a</think>b</think>c", "a</think>b", "<think>a</think>b</think>", "a b</think></think>c"):
+        first, *others = (codec.encode_text(piece) for piece in text.split("</think>"))
+        ids = first + [i for other in others for i in (codec.end_think_id, *other)]
+        parts = codec.split([*ids, codec.eos_ids[0]])
+        thinking, reply = parse_thinking(text)
+        assert (parts.thinking, parts.reply) == (thinking.strip(), reply.strip())
+
+
 def test_a_stream_that_breaks_off_is_named(server: Server) -> None:
     server.raw = b'data: {"error": {"message": "out of memory"}}\n\n'
     with pytest.raises(UserError, match=r"broke off the stream \(out of memory\)"):
@@ -247,15 +277,17 @@ def test_streamed_cuts_agree_with_the_whole_text(text: str, size: int, opened: b
     cutter = _Cutter(opened=False)
     deltas = [d for i in range(0, len(whole), size) for d in cutter.take(whole[i : i + size])] + cutter.rest()
     thinking, reply = "".join(d.thinking for d in deltas), "".join(d.reply for d in deltas)
-    if opened:
+    first, _, rest = whole.removeprefix("<think>").partition("</think>")
+    rest = rest.replace("</think>", "")
+    assert (thinking, reply) == ((first, rest) if opened else ("", first + rest))
+    if opened and whole.count("</think>") < 2:
         assert (thinking, reply) == parse_thinking(whole)
-    else:
-        assert thinking + reply == whole
 
 
 def test_inline_markers() -> None:
     assert parse_thinking("<think>a</think>b") == ("a", "b")
-    assert parse_thinking("a</think>b</think>c") == ("a", "b</think>c")
+    assert parse_thinking("a</think>b</think>c") == ("ab", "c")
+    assert parse_thinking("<think>a</think></think>") == ("a", "")
     assert parse_thinking("<think>a") == ("a", "")
     assert parse_thinking("a") == ("", "a")
     assert parse_thinking("a", opened=True) == ("a", "")

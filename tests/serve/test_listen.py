@@ -1,8 +1,12 @@
-"""Binding: this machine only, and one sentence for every port that cannot be had."""
+"""Binding: this machine only, and one sentence for every port that cannot be had; the unit of the page."""
 
 from __future__ import annotations
 
+import re
+import shutil
 import socket
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -45,3 +49,18 @@ def test_a_guarded_server_may_be_reached() -> None:
         assert url_of(listening, tls=True).startswith("https://0.0.0.0:")
     with pytest.raises(UserError, match=r"host 'ward.example' is not an address"):
         bind("ward.example", 0, guarded=True)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed: no unit checked")
+def test_the_documented_unit_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
+    found = re.search(r"```ini\n(.*?)```", page, re.DOTALL)
+    assert found
+    assert "\nUser=rounds\n" in found[1]
+    unit = tmp_path / "rounds.service"
+    # Neither the program nor its account are on this machine.
+    text = found[1].replace("/opt/rounds/bin/rounds", "/bin/true").replace("\nUser=rounds\n", "\nUser=daemon\n")
+    unit.write_text(text, encoding="utf-8")
+    command = ["systemd-analyze", "verify", "--man=no", str(unit)]
+    told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (told.returncode, told.stderr) == (0, "")

@@ -16,8 +16,11 @@ from rounds.cli.main import main
 from rounds.records import UserError
 from rounds.serve import oidc as module
 from rounds.serve.app import Doors
+from rounds.serve.audit import Audit
+from rounds.serve.audit_sqlite import SQLite
 from rounds.serve.keys import Caller, Keys, new_key, write_keys
 from rounds.serve.oidc import Oidc, read_oidc
+from rounds.serve.operate import Operation
 from rounds.serve.outgoing import OutgoingFault
 from rounds.serve.views import CONTENT_SECURITY
 
@@ -138,6 +141,32 @@ async def test_there_and_back(made: Any, client_of: Any, issuer: Issuer) -> None
     assert f"&#39;oidc:{NAME}&#39; lacks the scope" in audit.text
     assert again.status_code == 401
     assert left.status_code == 303
+
+
+async def test_a_clinician_of_the_hospital_records_in_shadow(
+    make_app: Any, client_of: Any, scripted: Any, issuer: Issuer, tmp_path: Path
+) -> None:
+    write_keys(tmp_path / "keys", (new_key("program", ("diagnose",))[1],))
+    doors = Doors(Keys(tmp_path / "keys"), oidc=read_oidc(stated(tmp_path, issuer.url)))
+    audit = Audit(SQLite(tmp_path / "audit.sqlite"))
+    app = make_app(scripted, doors=doors, shadow=True, operation=Operation(tmp_path), audit=audit)
+    form = {"case": "fever and cough", "d1": "heart failure"}
+    async with client_of(app) as client:
+        unknown = await client.get("/", headers={"accept": "text/html"})
+        lost = await client.post("/", data=form)
+        asked = await begun(client, issuer)
+        await client.get("/login/oidc/callback", params={"state": asked["state"], "code": "good"})
+        page = await client.get("/")
+        recorded = await client.post("/", data=form)
+        other_door = await client.post("/v1/diagnose", json={"case": "fever"})
+    assert (unknown.status_code, unknown.headers["location"]) == (303, "/login")
+    assert lost.status_code == 401
+    assert "fever and cough" in lost.text  # who is signed out meanwhile keeps what was typed
+    assert "Your own five diagnoses" in page.text
+    assert "Recorded." in recorded.text
+    assert "embolism" not in recorded.text
+    assert other_door.status_code == 404
+    assert {row.caller for row in audit.rows(5) if row.kind != "refused"} == {f"oidc:{NAME}"}
 
 
 WRONG = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from rounds.serve.audit import Audit, digest_for
 from rounds.serve.audit_sqlite import SQLite
 from rounds.serve.fhir_server import FhirServer
 from rounds.serve.keys import Keys, new_key, write_keys
+from rounds.serve.operate import Operation
 from rounds.serve.views import CONTENT_SECURITY
 
 pytestmark = pytest.mark.anyio
@@ -87,6 +89,35 @@ async def test_from_a_name_to_a_case(
     assert "/patients/open" in told
     for secret in (CANARY, "p-1", "MRN-77", "1950", record.url):
         assert secret not in told, secret
+
+
+async def test_in_shadow_a_record_becomes_the_case_and_no_answer_is_shown(
+    make_app: Any, client_of: Any, scripted: Any, record: Any, tmp_path: Path
+) -> None:
+    audit = Audit(SQLite(tmp_path / "audit.sqlite"))
+    app = make_app(scripted, fhir=FhirServer(record.url), shadow=True, operation=Operation(tmp_path), audit=audit)
+    async with client_of(app) as client:
+        assert '<a href="/patients">Patients</a>' in (await client.get("/")).text
+        assert "1 found" in (await client.post("/patients", data={"find": CANARY})).text
+        opened = await client.post("/patients/open", data={"patient": "p-1"})
+        case = opened.text.partition("<textarea")[2].partition(">")[2].partition("</textarea>")[0].strip()
+        asked = await client.post("/", data={"case": case, "d1": "heart failure"})
+        patient = {"resourceType": "Patient", "id": "p", "gender": "male", "birthDate": "1990-05-01"}
+        fever = {"resourceType": "Condition", "subject": {"reference": "Patient/p"}, "code": {"text": "fever"}}
+        entries = [{"resource": patient}, {"resource": fever}]
+        pasted = {"resourceType": "Bundle", "type": "collection", "entry": entries}
+        by_hand = await client.post("/", data={"case": json.dumps(pasted), "d1": "heart failure"})
+    assert 'name="d5"' in opened.text
+    assert f"Record of {CANARY}" in opened.text
+    assert "-year-old man." in case
+    for answer in (asked, by_hand):
+        assert answer.status_code == 200, answer.text
+        assert "Recorded." in answer.text
+        assert not any(secret in answer.text for secret in ("embolism", "pleurisy", scripted.thinking))
+    assert "Current problems: fever" in scripted.prompts[1].messages[-1].content
+    doors = [(row.kind, row.door) for row in reversed(audit.rows(20)) if row.kind != "result"]
+    assert doors == [("opened", "search"), ("opened", "record"), ("request", "shadow page"), ("request", "shadow page")]
+    assert CANARY not in "".join(path.read_text("latin-1") for path in tmp_path.rglob("*") if path.is_file())
 
 
 async def test_without_a_server_there_is_no_such_page(make_app: Any, client_of: Any, scripted: Any) -> None:

@@ -84,7 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
         examine = served.examine
         # An engine on every core keeps the server from answering a hook in time (benchmarks/README.md).
         threads = arguments.threads or max(1, cores() - 1)
-        responder = open_responder(served.checkpoint, engine="auto", threads=threads)
+        # The engine fills its KV cache from end to end before it uses a place again: no larger than can be used.
+        responder = open_responder(served.checkpoint, engine="auto", threads=threads, at_once=arguments.at_once)
         sampling = Sampling(
             temperature=examine.temperature,
             top_p=examine.top_p,
@@ -168,8 +169,6 @@ def _doors(arguments: argparse.Namespace, tls: bool) -> Doors:
         raise UserError(
             "people sign in at the issuer beside keys for programs; make one with rounds keys, give --keys."
         )
-    if arguments.oidc is not None and arguments.shadow:
-        raise UserError("in shadow mode people sign in by key; leave out --oidc.")
     oidc = read_oidc(arguments.oidc) if arguments.oidc is not None else None
     return Doors(keys, HOSTS | own | named, secure, issuers, oidc)
 
@@ -182,8 +181,6 @@ def _fhir(arguments: argparse.Namespace) -> FhirServer | None:
         if arguments.fhir_token is not None:
             raise UserError("a token opens one FHIR server; give --fhir with --fhir-token.")
         return None
-    if arguments.shadow:
-        raise UserError("in shadow mode nobody is shown an answer, and no record is opened; leave out --fhir.")
     return FhirServer(arguments.fhir, arguments.fhir_token)
 
 

@@ -1,7 +1,8 @@
 """How large the KV cache of the CPU engine may grow: so many blocks as memory allows and the requests can fill.
 
 Left alone the engine lets its cache grow with the requests until the machine is out of memory; a fixed pool makes the
-last requests wait instead. A pool takes memory only as far as it is written. Left out on purpose: paging to disk.
+last requests wait instead. A pool takes memory only as far as it is written, but the engine writes it from end to end
+before it takes a block again: sooner or later all of it. Left out on purpose: paging to disk.
 """
 
 from __future__ import annotations

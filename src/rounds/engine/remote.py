@@ -195,9 +195,8 @@ class Remote:
 
     def _trace(self, heard: _Heard, prompt: Prompt, sample: int, sampling: Sampling) -> Trace:
         cut = heard.finish == "length"
-        thinking, reply = (heard.reasoning, heard.content)
-        if not heard.reasoning:
-            thinking, reply = parse_thinking(heard.content, opened=self._opened and cut)
+        thinking, reply = parse_thinking(heard.content, opened=self._opened and cut and not heard.reasoning)
+        thinking = heard.reasoning + thinking
         first, second = _counts(heard.usage, len(thinking), len(reply))
         return Trace(
             prompt=prompt,
@@ -217,27 +216,34 @@ class Remote:
 
 
 def parse_thinking(text: str, opened: bool = False) -> tuple[str, str]:
-    """Thinking and reply of a text with inline markers; the opening one may be missing.
+    """Thinking and reply of a text with inline markers, cut at the last `</think>`; the opening one may be missing.
 
-    Without `</think>` all is reply, unless `<think>` came first or `opened` says that it was in the prompt.
+    The last, as `Codec.split` and the reader of replies cut: a model may think on behind its first marker, and thoughts
+    must not be taken for an answer. The parsers of vLLM and SGLang cut at the first, as they stream; what they leave in
+    the content is cut again here. Without `</think>` all is reply, unless `<think>` came first or `opened` says that it
+    was in the prompt.
     """
-    before, marker, after = text.partition(END_THINK)
-    body = before.lstrip()
+    before, marker, after = text.rpartition(END_THINK)
     if marker:
-        return body.removeprefix(THINK), after
+        return before.lstrip().removeprefix(THINK).replace(END_THINK, ""), after
+    body = text.lstrip()
     if opened or body.startswith(THINK):
         return body.removeprefix(THINK), ""
     return "", text
 
 
 class _Cutter:
-    """Cuts streamed text at the markers; what may be the beginning of one is held back."""
+    """Cuts streamed text at the first `</think>` and drops later ones; what may be the beginning of one is held back.
+
+    A stream cannot know the last marker: what is thought on behind the first was streamed as reply and counts as
+    thinking in the trace, as with the engines of this machine (`rounds.engine.answering.Pieces`).
+    """
 
     def __init__(self, opened: bool) -> None:
         self._thinking = opened
         self._held = ""
         self._begun = False
-        """A reply has begun: later markers are words."""
+        """A reply has begun: a later `<think>` is a word."""
 
     def take(self, text: str) -> list[Delta]:
         self._held += text
@@ -248,16 +254,14 @@ class _Cutter:
                 self._thinking, self._held = True, start.removeprefix(THINK)
             elif THINK.startswith(start):
                 return found
-        if self._thinking:
+        self._begun = True
+        marker = END_THINK
+        while marker:
             before, marker, after = self._held.partition(END_THINK)
             keep = 0 if marker else _tail(before)
             found += self._piece(before[: len(before) - keep])
             self._held = after if marker else before[len(before) - keep :]
-            if not marker:
-                return found
-            self._thinking, self._begun = False, True
-        found += self._piece(self._held)
-        self._begun, self._held = True, ""
+            self._thinking = self._thinking and not marker
         return found
 
     def rest(self) -> list[Delta]:

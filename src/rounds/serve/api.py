@@ -26,6 +26,7 @@ from rounds.serve.consult import LONGEST_CASE, prompt_for
 from rounds.serve.faults import error_body, status_of
 from rounds.serve.keys import need
 from rounds.serve.stops import cut, until
+from rounds.serve.stream import UNBUFFERED
 from rounds.serve.ward import Asked, Ward, ending, traces_of, unless_gone
 from rounds.serve.worker import EngineFailed
 
@@ -208,7 +209,7 @@ def add_api(app: "FastAPI", ward: Ward) -> None:
             async with ward.following(begun):
                 first = await unless_gone(request.receive, begun.job, anext(pieces, None))
             events = _events(ward, begun, first, pieces, asked)
-            return StreamingResponse(events, media_type="text/event-stream")
+            return StreamingResponse(events, media_type="text/event-stream", headers=UNBUFFERED)
         async with ward.following(begun):
             traces = await unless_gone(request.receive, begun.job, traces_of(begun.job))
             traces = [cut(trace, asked.stops) for trace in traces]

@@ -29,7 +29,7 @@ from rounds.serve.metrics import Metrics, Watched, add_metrics
 from rounds.serve.oidc import Oidc
 from rounds.serve.operate import Operation
 from rounds.serve.operate_shadow import Shadow, add_shadow
-from rounds.serve.page import add_pages
+from rounds.serve.page import add_pages, blank_form
 from rounds.serve.patients import add_patients
 from rounds.serve.session import Callers, Sessions
 from rounds.serve.standing import Standing
@@ -116,13 +116,13 @@ def _routes(ward: Ward, desk: Desk, keep: Keep | None, doors: Doors, shadow: boo
     assert ward.metrics is not None
     add_metrics(app, ward, ward.metrics)
     if behind is not None:
-        add_shadow(app, behind, desk)  # no other door: the answer has no way out
+        add_shadow(app, behind, desk, doors.oidc, fhir)  # no other door: the answer has no way out
     else:
         add_api(app, ward)
         add_diagnose(app, desk)
         pages = add_pages(app, desk, ward.sessions, keep, fhir is not None, doors.oidc)
         if fhir is not None:
-            add_patients(app, ward, pages, fhir)
+            add_patients(app, ward, pages, fhir, blank_form(pages))
         add_hooks(app, desk, doors.issuers)
     add_faults(app, ward)
     return app

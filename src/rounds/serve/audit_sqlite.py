@@ -32,6 +32,8 @@ CREATE TRIGGER IF NOT EXISTS audit_no_removal BEFORE DELETE ON audit
 """
 
 BUSY_SECONDS = 5.0
+CACHE_KB = 256
+"""Of pages a connection keeps: rows are appended, so it needs the last ones, and the default fills 2 MB first."""
 
 
 class SQLite:
@@ -109,6 +111,7 @@ class SQLite:
         where = f"{self._path.resolve().as_uri()}?{mode}"
         connection = sqlite3.connect(where, BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True)
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA cache_size=-{CACHE_KB}")
         return connection
 
     def _read(self, rest: str, values: tuple[int, ...]) -> list[Row]:

@@ -23,12 +23,15 @@ from rounds.serve.audit import Unaudited
 from rounds.serve.consult import LONGEST_CASE, prompt_for, read_trace
 from rounds.serve.diagnose import Desk
 from rounds.serve.faults import status_of
-from rounds.serve.keys import need
+from rounds.serve.fhir_server import FhirServer
+from rounds.serve.keys import Forbidden, need
+from rounds.serve.oidc import Oidc
 from rounds.serve.operate import OPERATION, now
+from rounds.serve.patients import add_patients
 from rounds.serve.shelf import add_shelf, add_static
 from rounds.serve.signin import add_signin
-from rounds.serve.typed import fields_of
-from rounds.serve.views import Pages, sentence
+from rounds.serve.typed import case_of, fields_of
+from rounds.serve.views import Pages, say_for, told
 from rounds.serve.ward import Asked, Ward, traces_of
 from rounds.serve.worker import Busy
 
@@ -190,8 +193,13 @@ class Shadow:
             out.write(kept.model_dump_json() + "\n")
 
 
-def add_shadow(app: "FastAPI", shadow: Shadow, desk: Desk) -> None:
-    """The doors of shadow mode: its page, POST /v1/shadow, and the pages that show no answer."""
+def add_shadow(
+    app: "FastAPI", shadow: Shadow, desk: Desk, oidc: Oidc | None = None, fhir: FhirServer | None = None
+) -> None:
+    """The doors of shadow mode: its page, POST /v1/shadow, and the pages that show no answer.
+
+    Of `fhir` a record may be opened as the case; people may sign in at the issuer of `oidc`.
+    """
     from fastapi import Request
     from fastapi.responses import JSONResponse, Response
 
@@ -203,9 +211,10 @@ def add_shadow(app: "FastAPI", shadow: Shadow, desk: Desk) -> None:
         signs_in=ward.sessions is not None,
         keeps_cases=False,
         longest=LONGEST_CASE,
+        finds_patients=fhir is not None,
     )
     add_shelf(app, desk, pages)
-    add_signin(app, pages, ward.sessions)
+    add_signin(app, pages, ward.sessions, oidc)
     add_static(app, FILES)
 
     async def taken(request: Request, opinion: Opinion, door: str) -> str:
@@ -215,8 +224,11 @@ def add_shadow(app: "FastAPI", shadow: Shadow, desk: Desk) -> None:
         return asked.request_id
 
     def page(request: Request, status: int = 200, **shown: Any) -> Response:
-        told = {"case": "", "theirs": [""] * FIVE, "fault": "", "recorded": ""} | shown
-        return pages.page("shadow.html", request, status, **told)
+        blank = {"case": "", "theirs": [""] * FIVE, "from_fhir": "", "fault": "", "recorded": ""}
+        return pages.page("shadow.html", request, status, **blank | shown)
+
+    if fhir is not None:
+        add_patients(app, ward, pages, fhir, lambda request, case, note: page(request, case=case, from_fhir=note))
 
     @app.get("/")
     async def blank(request: Request) -> Response:
@@ -229,9 +241,11 @@ def add_shadow(app: "FastAPI", shadow: Shadow, desk: Desk) -> None:
         try:
             fields = fields_of(request.headers.get("content-type", ""), await request.body())
             shown = {"case": fields.get("case", ""), "theirs": [fields.get(f"d{n}", "") for n in range(1, FIVE + 1)]}
-            return page(request, recorded=await taken(request, _opinion(**shown), "shadow page"))
-        except (UserError, Busy, Unaudited) as error:
-            return page(request, status_of(error), fault=sentence(error), **shown)
+            typed = await asyncio.to_thread(case_of, fields, say_for(request))
+            opinion = _opinion(typed.case, shown["theirs"])
+            return page(request, recorded=await taken(request, opinion, "shadow page"))
+        except (UserError, Busy, Unaudited, Forbidden) as error:
+            return page(request, status_of(error), fault=told(request, error), **shown)
 
     @app.post("/v1/shadow")
     async def posted(opinion: Opinion, request: Request) -> Response:

@@ -18,12 +18,13 @@ from rounds.serve.judging import add_judging
 from rounds.serve.keys import Caller, Forbidden, need
 from rounds.serve.oidc import Oidc
 from rounds.serve.opinion import Opinion
+from rounds.serve.patients import Form
 from rounds.serve.session import Sessions
 from rounds.serve.shelf import add_shelf, add_static
 from rounds.serve.signin import add_signin, turned_away
-from rounds.serve.stream import events
+from rounds.serve.stream import UNBUFFERED, events
 from rounds.serve.typed import case_of, fields_of
-from rounds.serve.views import Pages, say_for, sentence, status_of
+from rounds.serve.views import Pages, say_for, sentence, status_of, told
 from rounds.serve.ward import ending, traces_of, unless_gone
 from rounds.serve.wording import Wording
 from rounds.serve.worker import Busy, EngineFailed
@@ -31,6 +32,7 @@ from rounds.serve.worker import Busy, EngineFailed
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.requests import Request
+    from starlette.responses import Response
 
 FILES = {
     "style.css": "text/css; charset=utf-8",
@@ -38,9 +40,6 @@ FILES = {
     "consult.js": "text/javascript; charset=utf-8",
 }
 """Every file the pages load, with its type."""
-
-STREAM = {"x-accel-buffering": "no"}
-"""So that a proxy before us hands events on as they come."""
 
 FAULTS = (UserError, Busy, EngineFailed, Unaudited, Forbidden)
 """What a person is told in a sentence."""
@@ -104,6 +103,15 @@ def add_pages(
     return pages
 
 
+def blank_form(pages: Pages) -> Form:
+    """The page with a case to start from, not asked yet."""
+
+    def form(request: "Request", case: str, from_fhir: str) -> "Response":
+        return pages.page("consult.html", request, shown=Shown(case=case, from_fhir=from_fhir))
+
+    return form
+
+
 def add_consult(app: "FastAPI", desk: Desk, pages: Pages, tickets: Tickets) -> None:
     """Add the page where a case is typed, and its files."""
     from fastapi import Request
@@ -112,10 +120,8 @@ def add_consult(app: "FastAPI", desk: Desk, pages: Pages, tickets: Tickets) -> N
     add_static(app, FILES)
 
     def fault(request: Request, shown: Shown, error: Exception) -> HTMLResponse:
-        expired = isinstance(error, Forbidden) and error.status == 401
-        told = say_for(request)("stream.expired") if expired else sentence(error)
         status, headers = status_of(error)
-        return pages.page("consult.html", request, status, headers, shown=replace(shown, fault=told))
+        return pages.page("consult.html", request, status, headers, shown=replace(shown, fault=told(request, error)))
 
     @app.get("/")
     async def blank(request: Request) -> Response:
@@ -164,7 +170,7 @@ def add_stream(app: "FastAPI", desk: Desk, pages: Pages, tickets: Tickets) -> No
         def left(error: BaseException) -> None:
             desk.ward.leave(begun, ending(error))
 
-        return StreamingResponse(events(begun.job, done, left), media_type="text/event-stream", headers=STREAM)
+        return StreamingResponse(events(begun.job, done, left), media_type="text/event-stream", headers=UNBUFFERED)
 
     def inner(request: Request, wanted: Wanted, opinion: Opinion) -> str:
         return pages.text("consult_main.html", request, shown=wanted.answered(opinion, tickets))

@@ -6,6 +6,7 @@ name and no id ever stands in an address, and nothing needs JavaScript. Left out
 (the clinician reads the case first), and keeping anything of a record.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,6 @@ from rounds.serve.audit import Unaudited
 from rounds.serve.fhir_server import FhirServer, Matches, Opened
 from rounds.serve.keys import Forbidden, Scope, need
 from rounds.serve.outgoing import OutgoingFault
-from rounds.serve.page import Shown
 from rounds.serve.signin import turned_away
 from rounds.serve.typed import fields_of, note_of
 from rounds.serve.views import Pages, say_for, sentence, status_of
@@ -41,8 +41,12 @@ class Looked:
     fault: str = ""
 
 
-def add_patients(app: "FastAPI", ward: Ward, pages: Pages, server: FhirServer) -> None:
-    """Add /patients and what opens one to an application."""
+Form = Callable[["Request", str, str], "Response"]
+"""The page with the form, given the request, a case to start from, and a sentence on where it comes from."""
+
+
+def add_patients(app: "FastAPI", ward: Ward, pages: Pages, server: FhirServer, form: Form) -> None:
+    """Add /patients and what opens one to an application; an opened record lies in the `form`, ready to be asked."""
     from fastapi import Request
     from fastapi.responses import Response
 
@@ -82,8 +86,7 @@ def add_patients(app: "FastAPI", ward: Ward, pages: Pages, server: FhirServer) -
         if not opened.chart.clinical:
             told = say_for(request)("patients.nothing")
             return pages.page("patients.html", request, looked=Looked(fault=told))
-        note = told_of(opened, say_for(request))
-        return pages.page("consult.html", request, shown=Shown(case=opened.chart.text, from_fhir=note))
+        return form(request, opened.chart.text, told_of(opened, say_for(request)))
 
     def fault(request: Request, error: Exception, text: str = "") -> "Response":
         status = BAD_GATEWAY if isinstance(error, OutgoingFault) else status_of(error)[0]

@@ -19,6 +19,8 @@ from rounds.serve.worker import EngineFailed, Job
 
 T = TypeVar("T")
 
+UNBUFFERED = {"x-accel-buffering": "no"}
+"""With every stream, so that a proxy before us hands events on as they come."""
 BEAT_SECONDS = 5.0
 BEAT = ": still here\n\n"
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rounds.serve import faults
 from rounds.serve.examined import BANDS, Examined
 from rounds.serve.findings import Argument, Mark
-from rounds.serve.keys import caller_of
+from rounds.serve.keys import Forbidden, caller_of
 from rounds.serve.language import name_of
 from rounds.serve.opinion import Diagnosis, Opinion, RedFlag
 from rounds.serve.wording import WEB, Wording, preferred
@@ -154,6 +154,12 @@ def sentence(error: Exception) -> str:
     """What a person is told of it."""
     text = str(error)
     return text[:1].upper() + text[1:]
+
+
+def told(request: Request, error: Exception) -> str:
+    """The same for somebody who may have been signed out meanwhile."""
+    expired = isinstance(error, Forbidden) and error.status == 401
+    return say_for(request)("stream.expired") if expired else sentence(error)
 
 
 def say_for(request: Request) -> Wording:
