@@ -187,6 +187,46 @@ def test_grpo_of_all_weights_does_not_fit_and_says_so() -> None:
     assert need(plan(chosen(grpo={"steps": 0}), 80 * GB), "reasoned").fits
 
 
+def test_the_distilled_rung_of_the_ladder_is_counted_and_left_out_first() -> None:
+    with_it, without = (chosen(quantize={"group": 128, "distil_steps": steps}) for steps in (120, 0))
+    big, small = (need(plan(given, 10**15), "packed") for given in (with_it, without))
+    assert big.weights == small.weights == 8 * QWEN_7B.weights
+    assert big.optimiser == 17 * QWEN_7B.body
+    assert (big.activations > 0, small.activations) == (True, 0)
+    assert small.optimiser == 3 * 4 * 18944**2
+    advice = need(plan(with_it, big.memory - 1), "packed").advice
+    assert advice.startswith("quantize.distil_steps = 0 would fit (")
+    tight = need(plan(with_it, small.memory - 1), "packed").advice
+    assert tight.startswith("quantize.distil_steps = 0 with quantize.gptq = false would fit (")
+    for none in ({"bits": 8}, {"ladder": False}):
+        assert need(plan(chosen(quantize={"group": 128, **none}), GB), "packed").activations == 0
+
+
+def test_recipes_for_models_from_outside_train_no_rung() -> None:
+    for name in ("cpu-1.5b", "one-gpu", "r1-qwen-7b"):
+        assert need(plan(recipe.read(name), GB), "packed").activations == 0
+
+
+def test_what_distillation_holds_is_what_is_planned() -> None:
+    import torch
+
+    from rounds.quant.distil import _grid
+
+    model, shape = built("qwen2", width=64, feed_forward=96)
+    head = model.get_output_embeddings()
+    layers = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
+    assert sum(layer.weight.numel() for layer in layers) == shape.body
+    before = sum(p.numel() for p in model.parameters())
+    marks = 0
+    for layer in layers:
+        torch.nn.utils.parametrize.register_parametrization(layer, "weight", _grid(layer.weight, 32), unsafe=True)
+        held = layer.parametrizations.weight
+        marks += held[0].ends.numel() * held[0].ends.element_size()
+        assert layer.weight.element_size() == held.original.element_size() == 4
+    assert sum(p.numel() for p in model.parameters()) == before
+    assert marks == shape.body
+
+
 def test_fewer_bits_are_told_where_they_help() -> None:
     wide = chosen(quantize={"bits": 8, "group": 128}, examine={"max_tokens": 600}, cases={"exam_per_condition": 1})
     eight = need(plan(wide, 10**15), "grades/packed")

@@ -8,9 +8,11 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
+from rounds.engine import openvino as room
 from rounds.engine.export import exported
 from rounds.engine.openvino import OpenVINO, Settings
 from rounds.engine.reference import Reference
+from rounds.engine.schema import size_of
 from rounds.model.tokenizer import Codec
 from rounds.records import Delta, Prompt, Sampling, Streams, Trace, UserError
 
@@ -124,6 +126,24 @@ def test_a_schema_that_cannot_be_enforced_is_named_and_the_engine_goes_on(
     with pytest.raises(UserError, match="'pattern' is not enforced here"):
         list(engine.respond(prompts[:1], Sampling(json_schema='{"type": "string", "pattern": "a"}')))
     assert len(list(engine.respond(prompts[:1], ASKED))) == 1
+
+
+def test_different_schemas_cannot_fill_the_memory(
+    qwen: Path, prompts: list[Prompt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = [size_of(json.dumps({"enum": [f"ward {number}"]})) for number in range(3)]
+    monkeypatch.setattr(room, "COMPILED", sum(sizes) - 1)
+    engine = OpenVINO(exported(qwen), settings=Settings(threads=1))
+
+    def reply(number: int) -> str:
+        asked = ASKED.model_copy(update={"json_schema": json.dumps({"enum": [f"ward {number}"]})})
+        return next(iter(engine.respond(prompts[:1], asked))).reply
+
+    first = [reply(0), reply(1)]
+    assert first == ['"ward 0"', '"ward 1"']
+    with pytest.raises(UserError, match="2 different ones so far, and has no room for another"):
+        reply(2)
+    assert [reply(1), reply(0)] == first[::-1]
 
 
 def test_without_llguidance_the_reference_engine_says_what_to_install(

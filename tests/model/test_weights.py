@@ -104,6 +104,15 @@ def test_a_header_that_would_fill_the_memory_is_refused_unread(tmp_path: Path) -
         tensors(path)
 
 
+@pytest.mark.parametrize("data", [b"\x00", b"\xff"], ids=["zeros", "no text"])
+def test_tensors_taken_for_a_header_are_not_copied(tmp_path: Path, data: bytes) -> None:
+    header = entry() + 50_000 * data
+    path = write(tmp_path / "w", header)
+    with pytest.raises(UserError, match="is not a whole safetensors file"):
+        tensors(path)
+    assert peak(path) < 1.5 * path.stat().st_size
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_read_or_named(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "any.safetensors"

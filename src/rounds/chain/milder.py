@@ -10,10 +10,12 @@ from functools import partial
 from typing import Any
 
 from rounds import recipe
+from rounds.chain.ladder import plans
 from rounds.chain.shape import KNOWN, shape_of
 
 ADAPTER = 'distil.method = "lora" on attention without embeddings'
 SMALL = {"method": "lora", "lora": recipe.Lora(targets="attention", embeddings=False)}
+UNDISTILLED = "quantize.distil_steps = 0"
 SHORT = 1024
 """Tokens of an answer that is still worth reading."""
 
@@ -22,15 +24,20 @@ Change = tuple[str, recipe.Recipe]
 
 def changes(chosen: recipe.Recipe, stage: str, verb: str) -> Iterator[Change]:
     """(words, recipe) of each change worth trying for a stage."""
+    if verb == "quantize" and is_distilled(chosen.quantize):
+        without = _changed(chosen, {"quantize": {"distil_steps": 0}})
+        yield UNDISTILLED, without
+        yield from ((f"{UNDISTILLED} with {words}", other) for words, other in changes(without, stage, verb))
+        return
     change = partial(_changed, chosen)
     if verb in ("pretrain", "teach"):
         yield f"{verb}.batch = 1", change({verb: {"batch": 1}})
     if stage == "teacher/reasoned":
         yield "teach.grpo_steps = 0", change({"teach": {"grpo_steps": 0}})
     if verb == "distil":
-        without = chosen.distil.lora.model_copy(update={"embeddings": False})
+        bare = chosen.distil.lora.model_copy(update={"embeddings": False})
         yield "distil.batch = 1", change({"distil": {"batch": 1}})
-        yield "distil.lora.embeddings = false", change({"distil": {"lora": without}})
+        yield "distil.lora.embeddings = false", change({"distil": {"lora": bare}})
         yield ADAPTER, change({"distil": SMALL})
         yield f"{ADAPTER} and distil.batch = 1", change({"distil": {**SMALL, "batch": 1}})
     if verb == "grpo":
@@ -47,6 +54,11 @@ def changes(chosen: recipe.Recipe, stage: str, verb: str) -> Iterator[Change]:
         yield f"trace.max_tokens = {SHORT}", change({"trace": {"max_tokens": SHORT}})
     if verb != "trace" and chosen.student.checkpoint is not None:
         yield from _smaller_students(chosen, verb)
+
+
+def is_distilled(settings: recipe.Quantize) -> bool:
+    """Whether a rung of the ladder trains the student on its grid."""
+    return any(rung.distilled for rung in plans(settings))
 
 
 def _smaller_students(chosen: recipe.Recipe, verb: str) -> Iterator[Change]:

@@ -14,12 +14,13 @@ from typing import Literal
 
 from rounds import files, recipe
 from rounds.chain.judge import RERUN_CASES
-from rounds.chain.milder import changes
+from rounds.chain.milder import changes, is_distilled
 from rounds.chain.run import CONTROLS, stages
 from rounds.chain.shape import Shape, shape_of
 from rounds.chain.stage import Stage
 from rounds.engine.export import EXPORTED
 from rounds.knowledge.base import load as load_knowledge
+from rounds.quant.distil import BATCH
 from rounds.records import Case, Record, UserError
 from rounds.stats.noninferior import cases_for, minimum_detectable, noninferior_power
 from rounds.stats.paired import Pairs
@@ -33,6 +34,8 @@ MUON = 4
 """Bytes of Muon's momentum for a weight of a matrix."""
 MUON_COPIES = 4
 """Copies of the largest group of equal matrices that one step of Muon holds at once."""
+GRID = 5
+"""Bytes of a weight that is distilled on a grid: its rounded value, and whether it spans its group."""
 COPIES = 2
 """Copies of the weights GRPO holds at once while it keeps the best so far."""
 HESSIANS = 3
@@ -304,15 +307,22 @@ def _reasoned(chain: _Chain) -> dict[str, int]:
 
 
 def _packed(chain: _Chain) -> dict[str, int]:
-    """Exported (two copies of the stored weights), then compressed; the calibration answers come before."""
+    """Exported (two copies of the stored weights), then compressed; the calibration answers come before.
+
+    With the rung of the ladder that is distilled, the last but one: whether it is reached only the tune cases tell.
+    """
     chosen, shape, given = chain.chosen, chain.student, chain.chosen.quantize
     packed = shape.packed_bytes(given.bits, given.group, given.everything)
     widest = max(matrix.inputs for matrix in shape.matrices)
     errors = HESSIANS * 4 * widest**2 if given.gptq and given.bits == 4 else 0
     answers = 2 * given.calibration
     spoken = _answered(shape, 2 * TRAINED * shape.weights, answers, chosen.examine.max_tokens)
+    distilled = is_distilled(given)  # parent and student are as many bytes as the two copies of an export
+    length = min(shape.context, PROMPT + chosen.examine.max_tokens)
+    batch = min(BATCH, given.calibration)
     return spoken | {
-        "optimiser": errors,
+        "optimiser": max(errors, (TRAINED + ADAM + GRID) * shape.body if distilled else 0),
+        "activations": 4 * batch * length * shape.activations() if distilled else 0,
         "disk": packed,
         "tokens": answers * (PROMPT + chosen.examine.max_tokens),
     }

@@ -8,13 +8,44 @@ yields one. OpenVINO GenAI has xgrammar inside; the reference engine asks llguid
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rounds.engine.answering import Answering
+from rounds.engine.schema import size_of
 from rounds.model.tokenizer import Codec
 from rounds.records import UserError
+
+COMPILED = 60_000
+"""Signs of all different expressions OpenVINO compiles in one process: it keeps every grammar for good, at 4.2 kB a
+sign with a vocabulary of 4,094 tokens (benchmarks/README.md). The house's own schemas take 45 to 541 signs each."""
+
+
+class Kept:
+    """Which grammars a library that never lets one go has compiled: no client may fill the memory with them."""
+
+    def __init__(self, most: int) -> None:
+        """`most` is the sum of their signs."""
+        self._most = most
+        self._sizes: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def admit(self, pattern: str, schema: str) -> None:
+        """Count the grammar of a schema, once.
+
+        Raises:
+            UserError: it is new, and there is no room for it.
+        """
+        with self._lock:
+            size = size_of(schema)
+            if pattern not in self._sizes and sum(self._sizes.values()) + size > self._most:
+                raise UserError(
+                    f"this engine keeps the grammar of every JSON schema it is asked for, {len(self._sizes)} different "
+                    "ones so far, and has no room for another; send one of those again, or start it anew."
+                )
+            self._sizes[pattern] = size
 
 
 def tokenizer_for(codec: Codec) -> Any | None:

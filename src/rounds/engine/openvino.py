@@ -28,7 +28,7 @@ from rounds.engine.answering import (
     thinking_cap,
     trace_of,
 )
-from rounds.engine.grammar import no_bytes, tokenizer_for
+from rounds.engine.grammar import COMPILED, Kept, no_bytes, tokenizer_for
 from rounds.model.tokenizer import Codec, read_object
 from rounds.records import Delta, Prompt, Sampling, Trace, UserError
 
@@ -108,6 +108,7 @@ class OpenVINO:
         properties = _properties(settings, kv_cache)
         vocabulary = tokenizer_for(self.codec)
         self._has_grammars = vocabulary is not None
+        self._kept = Kept(COMPILED)
         new = openvino_genai.ContinuousBatchingPipeline
         try:
             if vocabulary is None:
@@ -166,6 +167,8 @@ class OpenVINO:
         answering = begin(self.codec, prompt, sample, sampling, self._context)
         if answering.pattern and not self._has_grammars:
             raise no_bytes()
+        if answering.pattern:
+            self._kept.admit(answering.pattern, sampling.json_schema)
         cap = thinking_cap(self.codec, sampling)
         if cap == 0:
             self._force(answering, sampling)

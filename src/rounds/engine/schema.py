@@ -76,13 +76,26 @@ class _Place:
         raise UserError(f"JSON schema at {self.path}: {sentence}.")
 
 
-@lru_cache(maxsize=64)
 def pattern_of(schema: str) -> str:
     """A regular expression, anchored at both ends by whoever uses it, all of whose matches obey the schema.
 
     Raises:
         UserError: it is no JSON schema, asks for what no grammar here enforces, or is too large or too deep.
     """
+    return _read(schema).text
+
+
+def size_of(schema: str) -> int:
+    """Signs of that expression with every repetition counted out, as which a grammar takes memory.
+
+    Raises:
+        UserError: as `pattern_of`.
+    """
+    return _read(schema).size
+
+
+@lru_cache(maxsize=64)
+def _read(schema: str) -> _Part:
     try:
         tree = json.loads(schema)
         schema.encode()
@@ -96,7 +109,8 @@ def pattern_of(schema: str) -> str:
                 place.fail(f"'{name}' must be an object")
             place.definitions.update({f"#/{name}/{key}": value for key, value in held.items()})
     # Models write a line break or two between their thoughts and their answer.
-    return r"\n{0,2}" + _node(tree, place).text
+    part = _node(tree, place)
+    return _Part(r"\n{0,2}" + part.text, part.size)
 
 
 def _node(schema: Any, place: _Place) -> _Part:

@@ -7,7 +7,9 @@ purpose: the tensors themselves.
 
 from __future__ import annotations
 
+import codecs
 import json
+import re
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +24,10 @@ BITS = {
 """Bits of an element, by its name in a header."""
 SMALL_HEADER = 1 << 20
 """Bytes. A longer header may be a sixteenth of its file: as Python objects it takes up to 24 times its size."""
+
+PIECE = 1 << 12
+"""Bytes looked at together."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
 class Tensor(NamedTuple):
@@ -49,6 +55,7 @@ def tensors(path: Path) -> list[Tensor]:
             raise UserError(f"{path}: its header takes {length:,} of {size:,} bytes; fetch the checkpoint again.")
         header = content.read(length)
     try:
+        _is_text(header)
         told = json.loads(header, object_pairs_hook=_once)
         spans = [_tensor(name, entry) for name, entry in told.items() if name != "__metadata__"]
         _sound_metadata(told.get("__metadata__", {}))
@@ -64,6 +71,18 @@ def tensors(path: Path) -> list[Tensor]:
             f"{path}: has {size} bytes where its header says {8 + length + end}; fetch the checkpoint again."
         )
     return [tensor for _, tensor in spans]
+
+
+def _is_text(header: bytes) -> None:
+    """Refuse what cannot be JSON before there is a second copy of it: a false length takes tensors for a header.
+
+    Raises:
+        ValueError: it is no UTF-8, or has control characters, which JSON escapes.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(header), PIECE):
+        if _CONTROL.search(decoder.decode(header[start : start + PIECE], final=start + PIECE >= len(header))):
+            raise ValueError("a control character")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
