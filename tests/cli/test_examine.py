@@ -154,12 +154,19 @@ def test_an_option_never_to_choose_is_counted(
         ),
         (["--strategy", "vote"], "a vote of greedy answers is one answer many times; give a temperature such as 0.6."),
         (["--strategy", "few-shot"], "--strategy few-shot needs --teach with the cases to take examples from."),
+        (
+            ["--strategy", "shuffle", "--template", "differential@1"],
+            "template 'differential@1' shows no options, so every order asks the same; use one with {question}",
+        ),
         (["--strategy", "vote", "--count", "0"], "--count 0 is not within 1 to 64; give the answers of a vote or the"),
     ],
 )
 def test_a_strategy_s_faults_are_one_sentence(
-    command: list[str], capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
 ) -> None:
+    if "--template" in words:
+        case = Case(id="o1", vignette="Which?", diagnosis="gout", options=("flu", "gout"), right=("B",), kind="choice")
+        files.write_jsonl(tmp_path / "exam.jsonl", [case])
     assert main([*command, *words]) == 2
     assert sentence in capsys.readouterr().err
 
