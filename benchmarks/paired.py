@@ -45,9 +45,7 @@ def type_one() -> None:
     }
     worst = max(found, key=lambda key: found[key])
     over = [key for key, error in found.items() if error > 0.027]
-    print(
-        f"type I error of non-inferiority at the margin, one-sided .025, exact, the score test alone, {len(found)} settings"
-    )
+    print(f"type I error of non-inferiority at the margin, one-sided .025, the score test alone, {len(found)} settings")
     print(
         f"  least {min(found.values()):.4f}, mean {np.mean(list(found.values())):.4f}, largest {found[worst]:.4f}",
         end="",
