@@ -105,7 +105,7 @@ def test_a_judge_counts_once_people_admit_it(
         assert list(read_jsonl(out / "grades.jsonl", Grade))[1].correct is False
         assert (
             f"judge m at {judge.url}: no kappa with people over 0 pairs, so it is not admitted (from 0.80 on, lower "
-            "end, over 400): its rulings count nowhere; with them the strict figure were 100.0 %"
+            "end, over 400): its rulings count nowhere; with them the strict figure would be 100.0 %"
         ) in capsys.readouterr().out
         assert len(judge.asked) == 4
     monkeypatch.setattr("rounds.grade.judge.LEAST_PAIRS", 2)

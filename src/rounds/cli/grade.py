@@ -143,7 +143,7 @@ def _judge_line(found: Figures) -> str:
     extra = "-" if strict is None else f"{100 * float(strict):.1f} %"
     return said + (
         f"so it is not admitted (from {LEAST_KAPPA:.2f} on, lower end, over {LEAST_PAIRS}): its rulings count nowhere; "
-        f"with them the strict figure were {extra}"
+        f"with them the strict figure would be {extra}"
     )
 
 
