@@ -99,14 +99,14 @@ def _count(value: int | None) -> str:
 
 
 def judge_sentence(report: Report) -> str:
-    """What the hits rest on besides rules, and what a judge had to show."""
+    """What the hits rest on besides rules; a judge of unknown agreement is called not validated."""
     ruled = sum(sat.outcomes.get("judge", 0) for sat in report.sittings.values())
     people = sum(sat.outcomes.get("human", 0) for sat in report.sittings.values())
     by_people = f" {people:,} hits were ruled by people." if people else ""
     if ruled:
         return (
-            f"{ruled:,} hits rest on a judge model. Grading admits one only from a lower end of kappa with "
-            "people of .80 on; the figure itself is in that grading's figures.json and not in this run." + by_people
+            f"{ruled:,} hits rest on a judge model. Its agreement with people is not in this run: not validated."
+            + by_people
         )
     return "No hit rests on a judge model: there is no agreement of one to show." + by_people
 
