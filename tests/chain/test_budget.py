@@ -109,8 +109,8 @@ def test_an_endpoint_is_cut_where_nobody_can_close_a_thought(
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        (Given(max_tokens=0), "--max-tokens 0 is out of range"),
-        (Given(temperature=3), "--temperature 3 is out of range"),
+        (Given(max_tokens=0), "--max-tokens 0: Input should be"),
+        (Given(temperature=3), "--temperature 3: Input should be"),
         (Given(timed=0), "--timed 0 is below 1"),
     ],
 )

@@ -71,6 +71,26 @@ def test_asking_without_red_flags(command: list[str], tmp_path: Path, capsys: py
     assert (asked.case_id, asked.flag, asked.ignored) == ("c1", "fainting", True)
 
 
+def test_a_budget_trims_the_prompt_and_says_so(
+    command: list[str], endpoint: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = f"A man of 50 has a hot toe.\nFamily history: {'none of note, ' * 100}\nNo fever."
+    files.write_jsonl(tmp_path / "exam.jsonl", [Case(id="c1", vignette=text, diagnosis="gout")])
+    words = [*command, "--template", "differential@2", "--budget"]
+    assert main([*words, "600"]) == 0
+    (asked,) = [body["messages"][-1]["content"] for body in endpoint.asked]
+    assert "[Left out to fit: Family history.]" in asked
+    assert "none of note" not in asked
+    assert "hot toe" in asked
+    for more, sentence in (
+        (["9"], "case 'c1': has about "),
+        (["600", "--strategy", "structured"], "--budget does not go with --strategy structured, whose prompts differ"),
+        (["600", "--counterfactual"], "--budget does not go with --counterfactual, whose prompts differ; leave one"),
+    ):
+        assert main([*words, *more, "--out", str(tmp_path / "other")]) == 2
+        assert sentence in capsys.readouterr().err
+
+
 def test_a_strategy_prints_its_cost(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     vote = ["--strategy", "vote", "--count", "3", "--temperature", "0.6"]
     assert main([*command, *vote, "--json"]) == 0
@@ -154,12 +174,19 @@ def test_an_option_never_to_choose_is_counted(
         ),
         (["--strategy", "vote"], "a vote of greedy answers is one answer many times; give a temperature such as 0.6."),
         (["--strategy", "few-shot"], "--strategy few-shot needs --teach with the cases to take examples from."),
+        (
+            ["--strategy", "shuffle", "--template", "differential@1"],
+            "template 'differential@1' shows no options, so every order asks the same; use one with {question}",
+        ),
         (["--strategy", "vote", "--count", "0"], "--count 0 is not within 1 to 64; give the answers of a vote or the"),
     ],
 )
 def test_a_strategy_s_faults_are_one_sentence(
-    command: list[str], capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
 ) -> None:
+    if "--template" in words:
+        case = Case(id="o1", vignette="Which?", diagnosis="gout", options=("flu", "gout"), right=("B",), kind="choice")
+        files.write_jsonl(tmp_path / "exam.jsonl", [case])
     assert main([*command, *words]) == 2
     assert sentence in capsys.readouterr().err
 

@@ -90,16 +90,40 @@ def test_a_filled_sheet_is_read_by_the_next_run_and_kept(files: tuple[Path, Path
     assert list(read_jsonl(other / "grades.jsonl", Grade))[1].level == "human"
 
 
-def test_a_judge_rules_and_is_not_asked_twice(
-    files: tuple[Path, Path], tmp_path: Path, serve_chat: Callable[..., Any]
+def test_a_judge_counts_once_people_admit_it(
+    files: tuple[Path, Path],
+    tmp_path: Path,
+    serve_chat: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    judge = serve_chat(lambda _: "Answer: yes")
+    judge = serve_chat(lambda asked: "Answer: no" if "moon" in asked["messages"][-1]["content"] else "Answer: yes")
     out = tmp_path / "out"
+    words = ("--out", out, "--judge", judge.url, "--judge-name", "m")
     for _ in range(2):
-        assert run(*files, "--out", out, "--judge", judge.url, "--judge-name", "m") == 0
-        assert list(read_jsonl(out / "grades.jsonl", Grade))[1].level == "judge"
+        assert run(*files, *words) == 0
+        assert list(read_jsonl(out / "grades.jsonl", Grade))[1].correct is False
+        assert (
+            f"judge m at {judge.url}: no kappa with people over 0 pairs, so it is not admitted (from 0.80 on, lower "
+            "end, over 400): its rulings count nowhere; with them the strict figure would be 100.0 %"
+        ) in capsys.readouterr().out
         assert len(judge.asked) == 4
+    monkeypatch.setattr("rounds.grade.judge.LEAST_PAIRS", 2)
+    sheet = out / "sheet.csv"
+    with sheet.open("a", encoding="utf-8") as rows:
+        rows.write("gout,moon toe,1,no,AB,,k,moon toe\ngout,wine toe,1,yes,AB,,k,wine toe\n")
+    assert run(*files, *words, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["judge_admitted"], told["judge_pairs"], told["judge_kappa_low"], told["by_judge"]) == (True, 2, 1.0, 1)
+    assert len(judge.asked) == 12
+    assert list(read_jsonl(out / "grades.jsonl", Grade))[1].level == "judge"
     assert [r.level for r in read_jsonl(out / "verdicts.jsonl", Ruling)].count("judge") == 1
+    # What the judge said is kept: without it the marks are the same, and another judge is not mixed in.
+    assert run(*files, "--out", out) == 0
+    assert "so it is admitted and its rulings count" in capsys.readouterr().out
+    assert run(*files, *words[:-1], "other") == 2
+    sentence = f"these answers were judged by m at {judge.url}; give other at {judge.url} an --out of its own."
+    assert sentence in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

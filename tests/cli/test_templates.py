@@ -59,6 +59,15 @@ def test_render_by_name_by_router_and_from_stdin(
     assert out(capsys) == "From a pipe\n"
 
 
+def test_a_kind_of_ones_own_is_rendered_with_a_plain_question(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fields = "kind: poem\npurpose: p\nlanguages: [en]\nanswer: text\nsource: s\nchangelog: c\n"
+    (tmp_path / "poem@1.md").write_text(f"---\n{fields}---\nIn verse: {{question}}\n", encoding="utf-8")
+    assert main(["templates", "render", "poem", "--own", str(tmp_path)]) == 0
+    assert out(capsys).startswith("In verse: ")
+
+
 def test_a_budget_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     case = "Family history: " + "gout, " * 200 + "\nA red toe. What is it?"
     assert main(["templates", "render", "differential", "--text", case, "--budget", "400"]) == 0
@@ -84,6 +93,7 @@ def test_check_tells_every_fault(tmp_path: Path, capsys: pytest.CaptureFixture[s
     [
         (["show"], "rounds templates show needs a name; rounds templates list shows them."),
         (["show", "poem"], "there is no template of kind 'poem'; use one of calculation, choice,"),
+        (["render", "poem@1"], "template 'poem@1' does not exist; use one of calculation@1, choice@1,"),
         (["render", "auto"], "the router needs a text to choose by; give --text."),
         (["render", "plain", "--text", " "], "the text is empty; give --text the case or question."),
         (["render", "patient", "--language", "zh"], "template 'patient@1' is not written in 'zh'; use one of en."),

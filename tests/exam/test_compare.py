@@ -21,6 +21,7 @@ from rounds.exam.compare import (
     pair,
 )
 from rounds.exam.marks import Ids, Mark, read_table, table_of
+from rounds.exam.words import verdict_sentence
 from rounds.records import UserError, Verdict
 from rounds.stats import paired
 
@@ -109,6 +110,14 @@ def test_many_concordant_cases_are_kept() -> None:
     assert judge(0, 0, 0, 200, margin=0.02).finding == "kept"
 
 
+def test_no_case_graded_for_both_speaks_of_no_disagreement_seen() -> None:
+    nobody = judge(1, 0, 0, 0).model_copy(update={"n": 0, "both": 0, "cases_needed": 3140})
+    assert verdict_sentence(nobody, 0.05) == (
+        "No case was graded for both old and new, so nothing was shown. "
+        "About 3,140 cases would decide whatever the two differ on."
+    )
+
+
 def test_pairs_by_id_and_counts_what_is_left_out() -> None:
     old = [Mark("a", True, 1.0), Mark("b", False, 0.0), Mark("c", True, 1.0), Mark("d", None, None)]
     new = [
@@ -188,7 +197,7 @@ def test_faults_are_one_sentence() -> None:
 
     assert fault([*old, old[0]], new) == "case_id 'c0' is marked twice for one model; keep one mark for each case."
     assert fault(old, [Mark("z", True, 1.0)]).startswith("old and new have no case_id in common; compare")
-    assert fault(old, new, ["ward"]) == "no case has the column 'ward'; use one of none: there are none."
+    assert fault(old, new, ["ward"]) == "no case has the column 'ward'; there is none to group by."
     here, there = marks_of("r", groups=[{"ward": "1"}]), marks_of("r", groups=[{"ward": "2"}])
     assert fault(here, there, ["ward"]) == "case 'c0' has ward 1 and 2; give both files the same groups."
     assert fault(here, here, ["wrad"]) == "no case has the column 'wrad'; use one of ward."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -76,11 +77,26 @@ def test_an_unreadable_reply_is_a_miss_and_counted(cascade: Cascade) -> None:
     assert figures(graded)["unreadable"] == 2
 
 
+def people_said(pairs: int) -> list[Ruling]:
+    """Verdicts of people, every second of them right; `says` is a judge that agrees with all."""
+    no = Ruling(key="k", right="scurvy", answer="n", said="n no", state="wrong", level="human", why="AB")
+    yes = no.model_copy(update={"said": "n yes", "state": "right"})
+    return [(no, yes)[n % 2].model_copy(update={"answer": f"n{n}"}) for n in range(pairs)]
+
+
+def says(otherwise: str) -> Callable[[Prompt], str]:
+    def rule(prompt: Prompt) -> str:
+        found = re.search(r"\bn (yes|no)\b", prompt.messages[0].content)
+        return f"Answer: {found[1] if found else otherwise}"
+
+    return rule
+
+
 def test_open_pairs_are_worth_asking_only_where_nothing_is_right(cascade: Cascade, hire: Hire) -> None:
     answers = [Given("a", 0, ("gout", "king's evil humour"), ""), Given("b", 0, ("king's evil humour",), "")]
-    clerk = hire(lambda prompt: "Answer: no")
-    graded = grade(CASES, answers, cascade, responder=clerk)
-    assert len(clerk.asked) == 4
+    clerk = hire(says("no"))
+    graded = grade(CASES, answers, cascade, settled=people_said(400), responder=clerk)
+    assert len(clerk.asked) == 4 * (400 + 1)
     assert [(r.right, r.level) for r in graded.rulings if r.level == "judge"] == [("bacterial meningitis", "judge")]
     assert [r.right for r in graded.rulings if r.state == "open"] == ["gout"]
     assert (graded.queue, graded.waiting) == ([], 0)
@@ -92,18 +108,50 @@ def test_the_queue_holds_what_could_make_an_answer_right(cascade: Cascade) -> No
     assert graded.waiting == 2
 
 
-def test_a_judge_makes_an_answer_right_and_is_kept_by_batch(cascade: Cascade, hire: Hire) -> None:
+TOES = [Given("a", 0, ("wine drinker's toe",), ""), Given("a", 1, ("Wine drinkers toe",), "")]
+
+
+def test_an_admitted_judge_makes_an_answer_right_and_is_kept_by_batch(cascade: Cascade, hire: Hire) -> None:
     kept: list[int] = []
-    answers = [Given("a", 0, ("wine drinker's toe",), ""), Given("a", 1, ("Wine drinkers toe",), "")]
     graded = grade(
         CASES,
-        answers,
+        TOES,
         cascade,
-        responder=hire(lambda prompt: "Answer: yes"),
+        settled=people_said(400),
+        responder=hire(says("yes")),
         keep=lambda rulings: kept.append(len(rulings)),
     )
     assert [(one.correct, one.level) for one in graded.grades] == [(True, "judge")] * 2
-    assert kept == [len({r.answer for r in graded.rulings})]
+    assert kept == [*range(32, 401, 32), 400 + len({r.answer for r in graded.rulings})]
+    told = figures(graded)
+    assert (told["judge"], told["judge_admitted"], told["judge_pairs"], told["judge_kappa"]) == (
+        "clerk",
+        True,
+        400,
+        1.0,
+    )
+    assert told["strict"] == told["strict_with_judge"] == 1.0
+
+
+def test_a_judge_that_nobody_was_held_against_is_a_reported_extra(cascade: Cascade, hire: Hire) -> None:
+    graded = grade(CASES, TOES, cascade, responder=hire(says("yes")))
+    assert [(one.correct, one.level) for one in graded.grades] == [(False, None)] * 2
+    assert len(graded.queue) == len(graded.judged) > 0
+    told = figures(graded)
+    assert (told["judge_admitted"], told["judge_pairs"], told["judge_kappa"]) == (False, 0, None)
+    assert (told["strict"], told["strict_with_judge"]) == (0.0, 1.0)
+
+
+def test_a_judge_is_not_asked_twice_and_not_mixed_with_another(cascade: Cascade, hire: Hire) -> None:
+    people = people_said(3)
+    first = grade(CASES, TOES, cascade, settled=people, responder=hire(lambda prompt: "Perhaps."))
+    assert figures(first)["judge_abstained"] == len(first.judged) == 3 + len(first.rulings)
+    again = hire(says("yes"))
+    second = grade(CASES, TOES, Cascade(load()), settled=people, judged=first.judged, responder=again)
+    assert (again.asked, second.judged) == ([], first.judged)
+    again.name = "other"
+    with pytest.raises(UserError, match=r"these answers were judged by clerk; give other an --out of its own\."):
+        grade(CASES, TOES, Cascade(load()), judged=first.judged, responder=again)
 
 
 def test_what_people_said_stands_before_judge_and_rules(cascade: Cascade, hire: Hire) -> None:
@@ -112,13 +160,14 @@ def test_what_people_said_stands_before_judge_and_rules(cascade: Cascade, hire: 
     people = [
         said["wine drinker toe"].model_copy(update={"state": "right", "level": "human"}),
         said["gout"].model_copy(update={"state": "wrong", "level": "human"}),
+        *people_said(400),
     ]
-    clerk = hire(lambda prompt: "Answer: no")
+    clerk = hire(says("no"))
     again = grade(
         CASES, [Given("a", 0, ("gout", "Wine drinker's TOE"), "")], Cascade(load()), settled=people, responder=clerk
     )
+    assert figures(again)["judge_admitted"] is True
     assert (again.grades[0].rank, again.grades[0].level) == (2, "human")
-    assert clerk.asked == []
 
 
 def test_models_that_answer_alike_are_marked_alike(cascade: Cascade) -> None:

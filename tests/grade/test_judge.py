@@ -62,3 +62,46 @@ def test_rulings_come_back_in_batches_and_in_order(hire: Hire) -> None:
     found, clerk = ruled(hire, lambda prompt: "yes", *many)
     assert [one.answer for one in found] == [one.answer for one in many]
     assert clerk.batches == 2
+
+
+def both(pairs: int, wrong: int = 0, abstained: int = 0) -> court.Standing | None:
+    """A judge over pairs that people ruled, every second of them right: `wrong` against people, some not ruled."""
+    people = [
+        waiting(f"d{n}").model_copy(update={"state": ("right", "wrong")[n % 2], "level": "human"}) for n in range(pairs)
+    ]
+    other = {"right": "wrong", "wrong": "right"}
+    judged = [one.model_copy(update={"level": "judge", "why": "judge m: x: 4 yes"}) for one in people]
+    turned = [one.model_copy(update={"state": other[one.state]}) for one in judged[:wrong]]
+    silent = [one.model_copy(update={"state": "open", "level": None}) for one in judged[wrong : wrong + abstained]]
+    return court.standing([*turned, *silent, *judged[wrong + abstained :]], people)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "wrong", "abstained", "admitted"),
+    [
+        (400, 0, 0, True),
+        (399, 0, 0, False),
+        (400, 0, 1, False),
+        # kappa .865 (.816 to .914), kappa .85 (.798 to .902).
+        (400, 27, 0, True),
+        (400, 30, 0, False),
+        (0, 0, 0, False),
+    ],
+)
+def test_a_judge_is_admitted_by_people(pairs: int, wrong: int, abstained: int, admitted: bool) -> None:
+    found = both(pairs, wrong, abstained) if pairs else court.standing([waiting()], [])
+    assert found is not None
+    assert found.admitted is admitted
+    assert (found.pairs, found.abstained) == (pairs - abstained, abstained)
+    if pairs:
+        assert found.name == "m: x"
+        assert found.agreement.value == pytest.approx(1 - 2 * wrong / (pairs - abstained), abs=0.001)
+
+
+def test_one_label_alone_admits_nobody() -> None:
+    people = [waiting(f"d{n}").model_copy(update={"state": "near", "level": "human"}) for n in range(500)]
+    judged = [one.model_copy(update={"state": "wrong", "level": "judge", "why": "judge m: 4 no"}) for one in people]
+    found = court.standing(judged, people)
+    assert found is not None
+    assert (found.pairs, found.agreement.value, found.admitted) == (500, None, False)
+    assert court.standing([], people) is None

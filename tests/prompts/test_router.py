@@ -29,6 +29,8 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
         ("A 50-year-old man has crushing chest pain and sweats. What are the likely diagnoses?", "differential"),
         ("How should I treat pneumonia in a man of 80 with kidney disease?", "treatment"),
         ("Sodium 118, potassium 6.1, glucose 2.9. How do I interpret these results?", "tests"),
+        ("Sodium 121, potassium 5.9: how do I read this?", "tests"),
+        ("How urgent is this: chest pain for two hours?", "triage"),
         ("Can warfarin be taken together with fluconazole?", "medication"),
         ("Fever and a stiff neck since this morning. Does she need the emergency department?", "triage"),
         ("Which nerve is hurt in carpal tunnel syndrome?\nA. Ulnar\nB. Median\nC. Radial\nD. Axillary", "choice"),

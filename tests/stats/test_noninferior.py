@@ -193,9 +193,15 @@ def test_kept_by_decision_is_kept_by_score(table: Pairs, margin: float) -> None:
     assert p >= ALPHA or tango(table).low > -margin - 1e-9
 
 
-def test_large_exams_are_decided_by_the_score_test() -> None:
-    table = Pairs(960, 18, 22, 0)
-    assert decided(table, 0.02) == noninferior(table, 0.02) < ALPHA
+def test_type_one_error_of_large_exams_where_nearly_all_changes() -> None:
+    # The score test alone errs at .0283 here.
+    assert noninferior_power(214, 0.999, 0.05, -0.05, rule="score") > 0.027
+    assert noninferior_power(214, 0.999, 0.05, -0.05) <= ALPHA
+
+
+def test_at_large_exams_the_exact_test_follows_the_score_test() -> None:
+    for table in (Pairs(960, 18, 22, 0), Pairs(900, 38, 62, 0), Pairs(9000, 530, 470, 0)):
+        assert decided(table, 0.02) == pytest.approx(noninferior(table, 0.02), rel=0.03, abs=2e-4)
     assert unconditional(Pairs(0, 0, 0, 0), 0.02) == decided(Pairs(0, 0, 0, 0), 0.02) == 1.0
     # The plausible discordances all lie below the margin: only the chance spared for the interval is left.
     assert unconditional(Pairs(190, 0, 0, 0), 0.1) == SPARED

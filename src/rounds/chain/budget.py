@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from rounds import __version__, files, recipe
 from rounds.cases.generate import generate
 from rounds.chain.judge import exam_sampling
@@ -30,6 +28,7 @@ from rounds.chain.stage import Stage, Work, alone, cores, fresh, make
 from rounds.chain.timing import Way, in_turn
 from rounds.engine.choose import Engine, is_endpoint, open_named, open_responder
 from rounds.exam import figures
+from rounds.exam.asking import sampling_of
 from rounds.exam.compare import check_rules, compare_marks
 from rounds.exam.curve import Curve, check_budgets, choose, closed, cut_curve, judged, lengths, point, touches
 from rounds.exam.examine import Examined, examine, read, save, unique
@@ -37,7 +36,7 @@ from rounds.exam.marks import from_grades
 from rounds.grade.mark import Marker
 from rounds.knowledge.base import load as load_knowledge
 from rounds.model import checkpoint
-from rounds.records import Case, Figures, Sampling, Streams, UserError, Verdict
+from rounds.records import Case, Figures, Streams, UserError, Verdict
 
 PAGE = "budget.html"
 ROOM = "budget"
@@ -129,6 +128,8 @@ def of_model(place: str, name: str | None, key_env: str, given: Given) -> Subjec
     assert given.out is not None
     alpha = 0.01 if given.alpha is None else given.alpha
     check_rules(given.margin, alpha)
+    most = MOST_TOKENS if given.max_tokens is None else given.max_tokens
+    sampling = sampling_of(temperature=given.temperature or 0.0, max_tokens=most)
     remote = is_endpoint(place)
     source = {} if remote else {"model": checkpoint.resolve(place)}
     return Subject(
@@ -137,24 +138,11 @@ def of_model(place: str, name: str | None, key_env: str, given: Given) -> Subjec
         room=ROOM,
         source=source,
         opened=_once(lambda: open_named(place, name, key_env, option="--name")),
-        rules=Rules(given.margin, alpha, given.template or TEMPLATE, _sampling(given)),
+        rules=Rules(given.margin, alpha, given.template or TEMPLATE, sampling),
         cases=_own(given.cases),
         closes=not remote,
         timed=_timed(given),
     )
-
-
-def _sampling(given: Given) -> Sampling:
-    fields = {
-        "temperature": given.temperature or 0.0,
-        "max_tokens": MOST_TOKENS if given.max_tokens is None else given.max_tokens,
-    }
-    try:
-        return Sampling.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = str(first["loc"][0]).replace("_", "-")
-        raise UserError(f"--{option} {first['input']} is out of range: {first['msg'].lower()}.") from error
 
 
 def _own(path: Path) -> list[Case]:

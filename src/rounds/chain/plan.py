@@ -480,7 +480,7 @@ def exam_of(chosen: recipe.Recipe, discordance: float) -> Exam:
     pairs = Pairs(cases - 2 * changed, changed, changed, 0)
     return found.model_copy(
         update={
-            "power": round(noninferior_power(cases, discordance, margin), 3),
+            "power": round(noninferior_power(cases, discordance, margin, rule="score"), 3),
             "decides_up_to": _decides_up_to(cases, margin),
             "smallest_loss_seen": minimum_detectable(pairs, alpha),
             "enough": needed is not None and needed <= cases,

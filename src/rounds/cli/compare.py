@@ -233,7 +233,8 @@ def _compare(tables: tuple[Table, Table], rules: Rules, names: tuple[str, str], 
     )
     if rules.cluster and not any(rules.cluster in table.columns for table in tables):
         known = ", ".join(sorted(before.known | after.known))
-        raise UserError(f"no case has the column '{rules.cluster}'; use one of {known or 'none: there are none'}.")
+        use = f"use one of {known}" if known else "there is none to cluster by"
+        raise UserError(f"no case has the column '{rules.cluster}'; {use}.")
     together: Clustered | None = None
     if rules.cluster or any(bool((table.samples > 1).any()) for table in tables):
         together = clustered(before, after, column=rules.cluster, seed=seed or 0, margin=rules.margin)

@@ -40,6 +40,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (default); R1 asks for 0.6")
     parser.add_argument("--top-p", type=float, default=0.95, help="nucleus of sampling (default: %(default)s)")
     parser.add_argument("--max-tokens", type=int, default=4096, help="thinking and reply together")
+    parser.add_argument(
+        "--budget", type=int, metavar="TOKENS", help="most tokens of a prompt; the least needed of a case goes first"
+    )
     parser.add_argument("--samples", type=int, default=1, help="answers a case; a case stays one case")
     parser.add_argument("--seed", type=int, default=0, help="of sampling, recorded in each trace")
     parser.add_argument("--limit", type=int, help="only the first so many cases")
@@ -72,6 +75,9 @@ def run(arguments: argparse.Namespace) -> int:
     from rounds.records import UserError
 
     cases = _cases(arguments)
+    if arguments.budget is not None and (arguments.counterfactual or arguments.strategy not in (None, "vote")):
+        other = "--counterfactual" if arguments.counterfactual else f"--strategy {arguments.strategy}"
+        raise UserError(f"--budget does not go with {other}, whose prompts differ; leave one of them out.")
     sampling = sampling_of(
         temperature=arguments.temperature,
         top_p=arguments.top_p,
@@ -88,7 +94,9 @@ def run(arguments: argparse.Namespace) -> int:
     kept = Journalled(responder, journal) if is_endpoint(arguments.model) else responder
     strategy = _strategy(arguments, kept, cases, marker)
     asking = strategy or kept
-    done = examine(cases, asking, template=arguments.template, sampling=sampling, marker=marker)
+    done = examine(
+        cases, asking, template=arguments.template, sampling=sampling, marker=marker, budget=arguments.budget
+    )
     asked = None
     if arguments.counterfactual:
         asked = ask_without_flags(cases, done, asking, template=arguments.template, knowledge=marker.knowledge)

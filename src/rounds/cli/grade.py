@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HELP = "mark answers against right diagnoses, options or numbers, no judge model needed"
 
 GRADES, VERDICTS, SHEET, FIGURES = "grades.jsonl", "verdicts.jsonl", "sheet.csv", "figures.json"
-RECORDS = "records.jsonl"
+JUDGED, RECORDS = "judged.jsonl", "records.jsonl"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -65,8 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
         read_given(arguments.answers),
         Cascade(load()),
         settled=settled,
+        judged=_judged(arguments.out),
         responder=responder,
-        keep=lambda judged: _keep(arguments.out, settled, judged),
+        keep=lambda judged: _keep(arguments.out, judged),
     )
     found = figures(graded)
     if arguments.out is not None:
@@ -124,24 +125,45 @@ def as_text(found: Figures, cases: Sequence[Case]) -> str:
         f"{found['waiting']} answers right",
         f"left out: {found['without_case']} answers without a case; {found['without_answer']} cases without an answer",
     ]
+    if "judge" in found:
+        lines.append(_judge_line(found))
     return "\n".join(lines)
 
 
+def _judge_line(found: Figures) -> str:
+    """What the judge is worth, and what that means for the figures above."""
+    from rounds.grade.judge import LEAST_KAPPA, LEAST_PAIRS
+
+    strict, kappa = found["strict_with_judge"], found["judge_kappa"]
+    ends = f"{found['judge_kappa_low']:.3f} to {found['judge_kappa_high']:.3f}" if kappa is not None else ""
+    agreed = f"kappa {kappa:.3f} ({ends})" if kappa is not None else "no kappa"
+    said = f"judge {found['judge']}: {agreed} with people over {found['judge_pairs']} pairs, "
+    if found["judge_admitted"]:
+        return said + "so it is admitted and its rulings count"
+    extra = "-" if strict is None else f"{100 * float(strict):.1f} %"
+    return said + (
+        f"so it is not admitted (from {LEAST_KAPPA:.2f} on, lower end, over {LEAST_PAIRS}): its rulings count nowhere; "
+        f"with them the strict figure would be {extra}"
+    )
+
+
 def _settled(arguments: argparse.Namespace) -> list[Ruling]:
-    """Rulings of an earlier judge, then those of people, who overrule it; of two sheets the one given by name wins."""
-    from rounds import files
-    from rounds.grade.cascade import Ruling
+    """Rulings of people; of two sheets the one given by name wins."""
     from rounds.grade.sheet import read_sheet
 
-    found: list[Ruling] = []
-    out: Path | None = arguments.out
-    if out is not None and (out / VERDICTS).is_file():
-        found += [ruling for ruling in files.read_jsonl(out / VERDICTS, Ruling) if ruling.level == "judge"]
-    if out is not None and (out / SHEET).is_file():
-        found += read_sheet(out / SHEET)
-    if arguments.sheet is not None:
-        found += read_sheet(arguments.sheet)
-    return found
+    here = [arguments.out / SHEET] if arguments.out is not None and (arguments.out / SHEET).is_file() else []
+    given = [arguments.sheet] if arguments.sheet is not None else []
+    found = [ruling for sheet in (*here, *given) for ruling in read_sheet(sheet)]
+    return list({(ruling.key, ruling.answer): ruling for ruling in found}.values())
+
+
+def _judged(out: Path | None) -> list[Ruling]:
+    from rounds import files
+    from rounds.grade.cascade import Ruling
+
+    if out is None or not (out / JUDGED).is_file():
+        return []
+    return list(files.read_jsonl(out / JUDGED, Ruling))
 
 
 def _judge(arguments: argparse.Namespace) -> Responder | None:
@@ -152,22 +174,19 @@ def _judge(arguments: argparse.Namespace) -> Responder | None:
     return open_named(arguments.judge, arguments.judge_name, arguments.key_env, option="--judge-name")
 
 
-def _keep(out: Path | None, settled: Sequence[Ruling], judged: Sequence[Ruling]) -> None:
+def _keep(out: Path | None, judged: Sequence[Ruling]) -> None:
     """What the judge has ruled so far, so that a broken run asks only for the rest."""
     from rounds import files
 
     if out is not None:
-        files.write_jsonl(out / VERDICTS, [r for r in (*settled, *judged) if r.level == "judge"])
+        files.write_jsonl(out / JUDGED, judged)
 
 
 def _write(out: Path, graded: Graded, settled: Sequence[Ruling], found: Figures) -> None:
     from rounds import files
     from rounds.grade.sheet import write_sheet
 
-    people = list({(r.key, r.answer): r for r in settled if r.level == "human"}.values())
     files.write_jsonl(out / GRADES, graded.grades)
-    here = {(r.key, r.answer) for r in graded.rulings}
-    elsewhere = [r for r in settled if r.level == "judge" and (r.key, r.answer) not in here]
-    files.write_jsonl(out / VERDICTS, [*graded.rulings, *elsewhere])
+    files.write_jsonl(out / VERDICTS, graded.rulings)
     files.write_text(out / FIGURES, json.dumps(found, indent=1) + "\n")
-    write_sheet(out / SHEET, graded.queue, graded.times, people)
+    write_sheet(out / SHEET, graded.queue, graded.times, settled)

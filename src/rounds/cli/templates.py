@@ -166,12 +166,12 @@ def rendered() -> str:
 
 
 def example(kind: str, language: str) -> Case:
-    """A hand-written example of a kind: the first of the router's lessons."""
+    """A hand-written example of a kind: the first of the router's lessons; a plain question for an own kind."""
     from rounds.prompts.lessons import questions
     from rounds.records import Case
 
     listed = questions()["written"]
-    by_language = listed.get(kind) or listed[kind.partition("-")[0]]
+    by_language = listed.get(kind) or listed.get(kind.partition("-")[0]) or listed["plain"]
     text = (by_language.get(language) or by_language["en"])[0]
     return Case(id="example", vignette=text, diagnosis="", language=language)
 

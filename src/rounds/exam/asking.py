@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from rounds import files
 from rounds.grade.mark import Marker
 from rounds.prompts.strategies import FewShot, Shuffle, Strategy, Structured, Vote
+from rounds.prompts.template import render
 from rounds.records import Case, Responder, Sampling, UserError
 
 STRATEGIES = ("vote", "shuffle", "few-shot", "structured")
@@ -38,7 +39,7 @@ def around(inner: Responder, cases: Sequence[Case], marker: Marker, how: Asking)
     """The strategy around a model that will be asked these cases.
 
     Raises:
-        UserError: a count out of range, no cases to take examples from, nothing to shuffle.
+        UserError: a count out of range, no cases to take examples from, no options to shuffle or to see.
     """
     if not 1 <= how.count <= MOST:
         raise UserError(
@@ -49,6 +50,11 @@ def around(inner: Responder, cases: Sequence[Case], marker: Marker, how: Asking)
     if how.strategy == "shuffle":
         if not any(case.options for case in cases):
             raise UserError(f"none of {len(cases)} cases has options to shuffle; use another strategy.")
+        if not any(_shows(case, how.template) for case in cases if case.options):
+            raise UserError(
+                f"template '{how.template}' shows no options, so every order asks the same; "
+                "use one with {question}, such as choice@1."
+            )
         return Shuffle(inner, cases, how.count)
     if how.strategy == "structured":
         return Structured(inner)
@@ -56,6 +62,12 @@ def around(inner: Responder, cases: Sequence[Case], marker: Marker, how: Asking)
         raise UserError("--strategy few-shot needs --teach with the cases to take examples from.")
     teach = list(files.read_jsonl(how.teach, Case))
     return FewShot(inner, teach, how.template, lambda case, trace: marker.mark(case, trace).correct is True, how.count)
+
+
+def _shows(case: Case, template: str) -> bool:
+    """Whether another order of its options asks another prompt."""
+    turned = case.model_copy(update={"options": case.options[::-1]})
+    return render(case, template).messages != render(turned, template).messages
 
 
 def sampling_of(called: Mapping[str, str] | None = None, **options: float) -> Sampling:

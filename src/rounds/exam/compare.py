@@ -290,7 +290,8 @@ def _grouped(frame: Frame, column: str) -> list[tuple[str, NDArray[np.bool_]]]:
         names.append(values)
     if not stated.any() and len(stated):
         known = ", ".join(sorted(frame.old.known | frame.new.known))
-        raise UserError(f"no case has the column '{column}'; use one of {known or 'none: there are none'}.")
+        use = f"use one of {known}" if known else "there is none to group by"
+        raise UserError(f"no case has the column '{column}'; {use}.")
     found = []
     for code in np.unique(crossed[stated]):
         left, value = int(code), []

@@ -42,14 +42,17 @@ def examine(
     sampling: Sampling,
     marker: Marker,
     journal: Path | None = None,
+    budget: int | None = None,
 ) -> Examined:
     """Answer, mark and audit every case; `sampling.samples` answers each.
 
+    budget: most tokens of a prompt, as `render` takes it.
+
     Raises:
-        UserError: no cases, a case id twice, or the engine's own faults.
+        UserError: no cases, a case id twice, a case that does not fit the budget, or the engine's own faults.
     """
     by_id = unique(cases)
-    prompts = [render(case, template) for case in cases]
+    prompts = [render(case, template, budget=budget) for case in cases]
     traces = list(answer(prompts, responder, sampling, journal))
     grades = []
     for trace in traces:

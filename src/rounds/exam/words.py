@@ -81,12 +81,13 @@ def _nothing_shown(verdict: Verdict, limit: str) -> str:
 
 
 def _what_would_decide(verdict: Verdict) -> str:
+    if verdict.n == 0:
+        # Nothing was seen, so the number is of models that differ on every case.
+        return f"About {verdict.cases_needed or 0:,} cases would decide whatever the two differ on."
     if verdict.cases_needed is None:
         decide = "The difference seen lies at or beyond the margin: more cases would more likely show a loss."
     else:
         decide = f"About {verdict.cases_needed:,} cases would decide at the disagreement seen."
-    if verdict.n == 0:
-        return decide
     return f"{decide} {detectable(verdict)}"
 
 

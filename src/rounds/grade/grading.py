@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from rounds.grade.cascade import Cascade, Ruling
 from rounds.grade.choice import NEVER, check_key, chooses, counts, mark_given, mark_reply
 from rounds.grade.given import Given
-from rounds.grade.judge import judge
+from rounds.grade.judge import Standing, judge, judge_of, standing
 from rounds.progress import bar
 from rounds.prompts.reader import read_reply
 from rounds.records import Answer, Case, Figures, Grade, Level, Responder, UserError
@@ -39,6 +40,11 @@ class Graded:
     """Answers whose case is not among the cases."""
     without_answer: int
     """Cases nobody answered."""
+    judged: Sequence[Ruling] = ()
+    """What a judge said, admitted or not, abstentions included."""
+    judge: Standing | None = None
+    right_with_judge: int = 0
+    """Right answers, did its rulings count: a reported extra while it is not admitted."""
 
 
 @dataclass(slots=True)
@@ -61,17 +67,19 @@ def grade(
     answers: Iterable[Given],
     cascade: Cascade,
     *,
-    settled: Iterable[Ruling] = (),
+    settled: Sequence[Ruling] = (),
+    judged: Sequence[Ruling] = (),
     responder: Responder | None = None,
     keep: Callable[[Sequence[Ruling]], None] = lambda rulings: None,
 ) -> Graded:
     """Mark every answer.
 
-    `settled` are rulings of people and of an earlier judge, which stand. `keep` is handed all rulings of the judge so
-    far after each batch.
+    `settled` are rulings of people, which stand; `judged` those of the judge so far, which count once it is admitted.
+    `responder` is asked for the rest, and about what people have ruled, to know what it is worth; `keep` is handed all
+    rulings of the judge after each batch.
 
     Raises:
-        UserError: a case id twice, a key that no reader accepts, or the judge's own faults.
+        UserError: a case id twice, a key that no reader accepts, rulings of two judges, or the judge's own faults.
     """
     by_id = _by_id(cases)
     cascade.overrule(settled)
@@ -85,16 +93,25 @@ def grade(
             known.append(_Known(given, case, None if chooses(case) or counts(case) else _listed(case, given, cascade)))
     times = Counter((ruling.key, ruling.answer) for one in known for ruling in one.rulings(cascade))
     if responder is not None:
-        _ask(known, cascade, responder, keep)
+        judged = _ask(known, cascade, settled, judged, responder, keep)
+    worth = standing(judged, settled)
+    people = {(ruling.key, ruling.answer) for ruling in settled}
+    ruled = [r for r in judged if r.state != "open" and (r.key, r.answer) not in people]
+    if worth is not None and worth.admitted:
+        cascade.overrule(ruled)
     undecided = [_undecided(one, cascade) for one in known]
+    grades = [_mark(one, cascade) for one in known]
     return Graded(
-        grades=[_mark(one, cascade) for one in known],
+        grades=grades,
         rulings=[ruling for ruling in cascade.rulings if (ruling.key, ruling.answer) in times],
         times=times,
         queue=list({(r.key, r.answer): r for rulings in undecided for r in rulings}.values()),
         waiting=sum(map(bool, undecided)),
         without_case=without_case,
         without_answer=len(by_id) - len({one.case.id for one in known}),
+        judged=judged,
+        judge=worth,
+        right_with_judge=_right_with(known, grades, cascade, {(r.key, r.answer) for r in ruled if r.state == "right"}),
     )
 
 
@@ -129,16 +146,38 @@ def _undecided(one: _Known, cascade: Cascade) -> list[Ruling]:
 
 
 def _ask(
-    known: Iterable[_Known], cascade: Cascade, responder: Responder, keep: Callable[[Sequence[Ruling]], None]
-) -> None:
-    asked = {(r.key, r.answer): r for one in known for r in _undecided(one, cascade) if r.level is None}
-    judged: list[Ruling] = []
+    known: Iterable[_Known],
+    cascade: Cascade,
+    people: Sequence[Ruling],
+    judged: Sequence[Ruling],
+    responder: Responder,
+    keep: Callable[[Sequence[Ruling]], None],
+) -> Sequence[Ruling]:
+    """All rulings of the judge: those it has made, and new ones on open pairs and on what people have ruled."""
+    other = next((judge_of(ruling) for ruling in judged if judge_of(ruling) != responder.name), None)
+    if other is not None:
+        raise UserError(f"these answers were judged by {other}; give {responder.name} an --out of its own.")
+    made = {(r.key, r.answer) for r in judged}
+    wanted = [*people, *(ruling for one in known for ruling in _undecided(one, cascade))]
+    asked = {(r.key, r.answer): r.model_copy(update={"state": "open", "level": None, "why": ""}) for r in wanted}
+    asked = {pair: ruling for pair, ruling in asked.items() if pair not in made}
+    found = list(judged)
     with bar("judging pairs", len(asked)) as advance:
         for batch in judge(list(asked.values()), responder):
-            judged += batch
-            cascade.overrule(batch)
-            keep(judged)
+            found += batch
+            keep(found)
             advance(len(batch))
+    return found
+
+
+def _right_with(
+    known: Iterable[_Known], grades: Iterable[Grade], cascade: Cascade, right: AbstractSet[tuple[str, str]]
+) -> int:
+    """Answers that are right, or would be, if these pairs were."""
+    return sum(
+        grade.correct is True or any((r.key, r.answer) in right for r in one.rulings(cascade))
+        for one, grade in zip(known, grades, strict=True)
+    )
 
 
 def _mark(one: _Known, cascade: Cascade) -> Grade:
@@ -182,6 +221,22 @@ def figures(graded: Graded) -> Figures:
         "waiting": graded.waiting,
         "without_case": graded.without_case,
         "without_answer": graded.without_answer,
+        **(_judge_figures(graded, graded.judge) if graded.judge is not None else {}),
+    }
+
+
+def _judge_figures(graded: Graded, worth: Standing) -> Figures:
+    """What a judge is worth, and the strict figure did it count; kappa is None where only one label was given."""
+    known = worth.agreement.value is not None
+    return {
+        "judge": worth.name,
+        "judge_admitted": worth.admitted,
+        "judge_pairs": worth.pairs,
+        "judge_kappa": worth.agreement.value,
+        "judge_kappa_low": worth.agreement.interval.low if known else None,
+        "judge_kappa_high": worth.agreement.interval.high if known else None,
+        "judge_abstained": sum(ruling.state == "open" for ruling in graded.judged),
+        "strict_with_judge": graded.right_with_judge / len(graded.grades) if graded.grades else None,
     }
 
 

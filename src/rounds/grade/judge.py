@@ -1,17 +1,20 @@
 """A local model as judge of what no rule decides: two wordings, each with both orders, unanimous or not at all.
 
 The judge is any Responder and is asked greedily; it sees two names and nothing of the case or the model that answered.
-It abstains when its four verdicts differ or one cannot be read. Left out on purpose: a judge's admission, which is for
-people: its agreement with them must be measured first (docs/grade.md says how and how many pairs that takes).
+It abstains when its four verdicts differ or one cannot be read. Its rulings make a mark only once it is admitted: it is
+also asked what people have ruled, without being told, and has to agree with them (`Standing`). Until then they are a
+reported extra. Left out on purpose: any other ground to trust a judge, such as its name or its size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from rounds.grade.cascade import Ruling
 from rounds.prompts.choices import read_choices
 from rounds.records import Message, Prompt, Responder, Sampling
+from rounds.stats.agreement import Agreement, cohen
 
 TEMPLATES = ("judge-same@1", "judge-credit@1")
 
@@ -33,6 +36,42 @@ SAMPLING = Sampling(temperature=0.0, max_tokens=1024)
 NEEDED = 4
 BATCH = 32
 """Pairs between two savings."""
+LEAST_KAPPA, LEAST_PAIRS = 0.80, 400
+"""A judge is admitted from this lower end of the 95 % interval of kappa with people on, over so many pairs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a judge is worth beside people: right or not, over the pairs that both have ruled."""
+
+    name: str
+    pairs: int
+    abstained: int
+    """Pairs that people have ruled and the judge has not."""
+    agreement: Agreement
+
+    @property
+    def admitted(self) -> bool:
+        """Whether its rulings make a mark."""
+        known = self.agreement.value is not None
+        return known and self.pairs >= LEAST_PAIRS and self.agreement.interval.low >= LEAST_KAPPA
+
+
+def standing(judged: Iterable[Ruling], people: Iterable[Ruling]) -> Standing | None:
+    """How far one judge's rulings agree with people's; near is not right. None without a ruling of the judge."""
+    voted = {(ruling.key, ruling.answer): ruling for ruling in judged}
+    if not voted:
+        return None
+    said = {(ruling.key, ruling.answer): ruling.state for ruling in people}
+    shared = [pair for pair in said if pair in voted]
+    both = [pair for pair in shared if voted[pair].state != "open"]
+    found = cohen([voted[pair].state == "right" for pair in both], [said[pair] == "right" for pair in both])
+    return Standing(judge_of(next(iter(voted.values()))), len(both), len(shared) - len(both), found)
+
+
+def judge_of(ruling: Ruling) -> str:
+    """The name of the judge that a ruling, or an abstention, comes from."""
+    return ruling.why.removeprefix("judge ").rpartition(": ")[0]
 
 
 def judge(open_rulings: Sequence[Ruling], responder: Responder) -> Iterator[list[Ruling]]:

@@ -2,8 +2,8 @@
 
 One row a pair, most frequent first, in CSV that any spreadsheet opens: `verdict` takes yes or no (in a few spellings),
 near, or nothing yet; `rater` and `remark` are free. What a person wrote overrules every other level, is kept in the
-next sheet, and holds for every model that answers so. The sheet does not say which model answered. Left out on purpose:
-two raters and their agreement (`rounds label`).
+next sheet, and holds for every model that answers so. The sheet says neither which model answered nor what a judge
+thought, as the judge is held against it. Left out on purpose: two raters and their agreement (`rounds label`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def write_sheet(
     for ruling in (*order, *filled):
         human = ruling.level == "human"
         verdict = {"right": "yes", "wrong": "no", "near": "near", "open": ""}[ruling.state] if human else ""
-        rater, _, remark = ruling.why.partition(": ") if human else ("", "", ruling.why)
+        rater, _, remark = ruling.why.partition(": ") if human else ("", "", "")
         count = times.get((ruling.key, ruling.answer), 0)
         row = (ruling.right, ruling.said, count, verdict, rater, remark, ruling.key, ruling.answer)
         writer.writerow([_safe(str(cell)) for cell in row])
