@@ -1,10 +1,11 @@
 """The scorer of records from conversations on real notes: planted faults found, and what copying out would score.
 
-    python benchmarks/dialogue.py [DATA]
+    python benchmarks/dialogue.py [DATA] [--model DIR]
 
-No model is asked. Into each real record one fault at a time is planted: a statement left out, a statement of another
+Into each real record one fault at a time is planted: a statement left out, a statement of another
 patient put in, a denial turned round, a number changed. Then `rounds grade --records` scores the patient's own
-sentences as if they were the record: the floor that any model must pass.
+sentences as if they were the record: the floor that any model must pass. With `--model` a model of this machine writes
+the records, held to the schema by its engine's grammar; conversations that fill its context are left out and counted.
 """
 
 from __future__ import annotations
@@ -19,10 +20,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rounds.cli.main import main as main_of_rounds
+from rounds.engine.answering import context_of
 from rounds.grade.dialogue import read_note, score, section_of, statements
+from rounds.model.tokenizer import Codec
+from rounds.prompts.template import render
+from rounds.records import Case
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 Note = dict[str, list[str]]
+TEMPLATE = "record@1"
+ANSWER = 200
+"""Tokens a record may take."""
 
 
 def short(data: Path) -> Iterator[tuple[Note, str]]:
@@ -94,17 +102,45 @@ def copied(records: list[tuple[Note, str]]) -> None:
             rows["cases"].append({"id": f"c{number}", "vignette": dialogue, "diagnosis": "", "kind": "record"})
             rows["records"].append({"case_id": f"c{number}", "record": note})
             rows["answers"].append({"case_id": f"c{number}", "record": {section: said}})
-        for name, each in rows.items():
-            lines = "".join(json.dumps(row) + "\n" for row in each)
-            (Path(home) / f"{name}.jsonl").write_text(lines, encoding="utf-8")
-        given = [word for name in rows for word in (f"--{name}", str(Path(home) / f"{name}.jsonl"))]
+        given = [word for name in rows for word in (f"--{name}", written(Path(home) / f"{name}.jsonl", rows[name]))]
+        assert main_of_rounds(["grade", *given]) == 0
+
+
+def written(path: Path, rows: list[dict[str, object]]) -> str:
+    """The path, with the rows in it."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def asked(model: Path, records: list[tuple[Note, str]]) -> None:
+    """What the verbs print for a model that writes records of the conversations short enough for it."""
+    codec, context = Codec.load(model), context_of(model)
+    cases: list[dict[str, object]] = []
+    notes: list[dict[str, object]] = []
+    for number, (note, dialogue) in enumerate(records):
+        case: dict[str, object] = {"id": f"c{number}", "vignette": dialogue, "diagnosis": "", "kind": "record"}
+        prompt = codec.encode_prompt(render(Case.model_validate(case), TEMPLATE).messages)
+        if len(prompt) + ANSWER <= context:
+            cases.append(case)
+            notes.append({"case_id": f"c{number}", "record": note})
+    print(f"{len(cases)} of {len(records)} conversations leave room for {ANSWER} tokens in {model.name}", flush=True)
+    if not cases:
+        return
+    with tempfile.TemporaryDirectory() as home:
+        dialogues = written(Path(home) / "cases.jsonl", cases)
+        said = str(Path(home) / "said")
+        asking = ["--template", TEMPLATE, "--strategy", "structured", "--max-tokens", str(ANSWER), "--out", said]
+        assert main_of_rounds(["examine", str(model), dialogues, *asking]) == 0
+        references = written(Path(home) / "records.jsonl", notes)
+        given = ["--cases", dialogues, "--records", references, "--answers", f"{said}/traces.jsonl"]
         assert main_of_rounds(["grade", *given]) == 0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path, default=DATA)
-    data = parser.parse_args().data
+    parser.add_argument("--model", type=Path, help="checkpoint or export that writes the records")
+    data, model = (given := parser.parse_args()).data, given.model
     for name, read in (("20 conversations", short), ("21 visits", visits)):
         try:
             records = list(read(data))
@@ -113,6 +149,8 @@ def main() -> None:
             continue
         planted(name, records)
         copied([(note, dialogue) for note, dialogue in records if note])
+        if model is not None:
+            asked(model, [(note, dialogue) for note, dialogue in records if note])
 
 
 if __name__ == "__main__":
