@@ -29,6 +29,7 @@ def case(vignette: str, *flags: str, present: tuple[str, ...] = ()) -> Case:
         ("She has cough, syncope and fever. Known: asthma.", "fainting", "She has cough and fever. Known: asthma."),
         ("She has cough, fever and syncope.", "fainting", "She has cough, fever."),
         ("She has cough and syncope.", "fainting", "She has cough."),
+        ("Seen for cough and syncope in a nun.", "fainting", "Seen for cough in a nun."),
         ("Syncope and cough since May.", "fainting", "cough since May."),
         ("She coughs. On examination syncope. All else is well.", "fainting", "She coughs. All else is well."),
         ("She coughs. Tests: temperature 39.4 °C and a wheeze.", "fever", "She coughs. Tests: a wheeze."),

@@ -120,10 +120,10 @@ LESSON_FRAMES = Frames(
         "Denies {list}.",
         "The patient does not have {list}.",
         "Neither reported nor found: {list}.",
-        "Missing: {list}.",
+        "Lacks {list}.",
         "Lacking: {list}.",
         "We found no {list}.",
-        "Excluded: {list}.",
+        "Denying {list}.",
     ),
 )
 

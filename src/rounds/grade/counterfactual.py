@@ -18,7 +18,7 @@ from rounds.records import Answer, Case, Record, Responder, Sampling, UserError
 CUT = "\0"
 TIDY = (
     (re.compile(rf",\s*{CUT}(?=\s+(?:and|or|&)\s)"), ""),
-    (re.compile(rf",?\s*(?:\band|\bor|&)\s+{CUT}(?=\s*[.,;])"), ""),
+    (re.compile(rf",?\s*(?:\band|\bor|&)\s+{CUT}(?=\s*[.,;]|\s+(?:in|of)\b)"), ""),
     (re.compile(rf"\s*{CUT}\s*,?\s*\b(?:and|or|&)\s+"), " "),
     (re.compile(rf",\s*{CUT}|{CUT}\s*,\s*"), ""),
     (re.compile(rf"(?:(?<=[.!?;])|^)[^.!?;\0]*{CUT}[^.!?;\0]*[.!?;]?"), ""),
