@@ -19,8 +19,8 @@ from pathlib import Path
 from rounds.chain.prepare import read_cases
 from rounds.chain.run import CONTROLS, RECIPE, stages
 from rounds.chain.stage import fresh, make
-from rounds.exam.archive import read
 from rounds.exam.compare import Comparison, compare_family
+from rounds.exam.examine import read
 from rounds.exam.figures import outside_of
 from rounds.exam.marks import Mark, from_grades
 from rounds.recipe import Recipe
@@ -89,7 +89,7 @@ def show(chosen: Recipe, places: dict[int, Path]) -> None:
         family = [Comparison(name, "distilled", marks[name], marks["distilled"]) for name in ("base", *CONTROLS)]
         rules = chosen.compare
         for verdict in compare_family(family, margin=rules.margin, alpha=rules.alpha):
-            low, high = verdict.tango
+            low, high = verdict.tango.low, verdict.tango.high
             print(
                 f"seed {seed}  {verdict.before} -> distilled, {verdict.arm}: {verdict.finding}, "
                 f"{100 * verdict.difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}), p {verdict.p_exact:.2g}"
