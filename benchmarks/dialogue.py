@@ -99,11 +99,16 @@ def copied(records: list[tuple[Note, str]]) -> None:
                 for sentence in re.split(r"(?<=[.?!])\s+", re.sub(r"^\W*\w+\W+", "", line))
             ]
             section = max(note, key=lambda name: len(" ".join(note[name])))
-            rows["cases"].append({"id": f"c{number}", "vignette": dialogue, "diagnosis": "", "kind": "record"})
+            rows["cases"].append(case_of(number, dialogue))
             rows["records"].append({"case_id": f"c{number}", "record": note})
             rows["answers"].append({"case_id": f"c{number}", "record": {section: said}})
         given = [word for name in rows for word in (f"--{name}", written(Path(home) / f"{name}.jsonl", rows[name]))]
         assert main_of_rounds(["grade", *given]) == 0
+
+
+def case_of(number: int, dialogue: str) -> dict[str, object]:
+    """A conversation as a case."""
+    return {"id": f"c{number}", "vignette": dialogue, "diagnosis": "", "kind": "record"}
 
 
 def written(path: Path, rows: list[dict[str, object]]) -> str:
@@ -118,7 +123,7 @@ def asked(model: Path, records: list[tuple[Note, str]]) -> None:
     cases: list[dict[str, object]] = []
     notes: list[dict[str, object]] = []
     for number, (note, dialogue) in enumerate(records):
-        case: dict[str, object] = {"id": f"c{number}", "vignette": dialogue, "diagnosis": "", "kind": "record"}
+        case = case_of(number, dialogue)
         prompt = codec.encode_prompt(render(Case.model_validate(case), TEMPLATE).messages)
         if len(prompt) + ANSWER <= context:
             cases.append(case)
@@ -140,17 +145,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path, default=DATA)
     parser.add_argument("--model", type=Path, help="checkpoint or export that writes the records")
-    data, model = (given := parser.parse_args()).data, given.model
+    given = parser.parse_args()
     for name, read in (("20 conversations", short), ("21 visits", visits)):
         try:
-            records = list(read(data))
+            records = list(read(given.data))
         except FileNotFoundError as error:
             print(f"{name}: skipped, {error.filename} is not there")
             continue
         planted(name, records)
         copied([(note, dialogue) for note, dialogue in records if note])
-        if model is not None:
-            asked(model, [(note, dialogue) for note, dialogue in records if note])
+        if given.model is not None:
+            asked(given.model, [(note, dialogue) for note, dialogue in records if note])
 
 
 if __name__ == "__main__":

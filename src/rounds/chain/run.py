@@ -35,6 +35,8 @@ PARENT = "ROUNDS_RUN"
 PR_SET_PDEATHSIG = 1
 """https://man7.org/linux/man-pages/man2/prctl.2.html"""
 CONTROLS = ("control-same-cases", "control-same-tokens")
+NEW_LESSONS = "2"
+"""Code of the stages that write lessons and begin models: since decision 0009 they make others of the same inputs."""
 
 
 def stages(chosen: recipe.Recipe) -> dict[str, Stage]:
@@ -62,7 +64,7 @@ def _making(chosen: recipe.Recipe) -> list[Stage]:
     stage = partial(_stage, chosen)
     # What lies outside the run is an input by its content: a changed file is noticed.
     own = {"file": Path(chosen.cases.file)} if chosen.cases.file is not None else {"knowledge": KNOWLEDGE}
-    found = [replace(stage("cases", "cases", (), ["cases"], prepare.make_cases), more=own)]
+    found = [replace(stage("cases", "cases", (), ["cases"], prepare.make_cases), more=own, code=NEW_LESSONS)]
     made_here = chosen.student.backbone is not None or chosen.teacher.backbone is not None
     if made_here:
         found.append(stage("tokenizer", "pretrain", ["cases"], ["pretrain", "student"], prepare.make_tokenizer))
@@ -71,12 +73,13 @@ def _making(chosen: recipe.Recipe) -> list[Stage]:
     local = Path(chosen.student.checkpoint or "").expanduser()
     given = {"checkpoint": local} if chosen.student.checkpoint is not None and local.is_dir() else {}
     base = stage("base", "pretrain", base_needs, ["pretrain", "student"], prepare.make_base)
-    found.append(replace(base, more=given))
+    found.append(replace(base, more=given, code=NEW_LESSONS))
     teacher = ["teacher", "teach"]
     traced = []
     if chosen.teacher.backbone is not None:
         arc = ("teacher/pretrained", "teacher/taught", "teacher/reasoned")
-        found.append(stage(arc[0], "teach", roots, teacher, prepare.make_teacher_pretrained))
+        pretrained = stage(arc[0], "teach", roots, teacher, prepare.make_teacher_pretrained)
+        found.append(replace(pretrained, code=NEW_LESSONS))
         found.append(stage(arc[1], "teach", ["cases", arc[0]], teacher, prepare.make_teacher_taught))
         found.append(stage(arc[2], "teach", ["cases", arc[1]], [*teacher, "grpo"], prepare.make_teacher_reasoned))
         found.append(stage("teacher/speed", "teach", [arc[2]], teacher, make_speed))
