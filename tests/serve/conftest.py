@@ -23,6 +23,7 @@ from rounds.serve.app import create_app
 from rounds.serve.audit import Audit
 from rounds.serve.audit_sqlite import SQLite
 from rounds.serve.listen import bind, serve_until_stopped, url_of
+from rounds.serve.operate_shadow import LOG
 from rounds.serve.standing import DEMONSTRATION, Standing
 
 FIVE = "1. pneumonia\n2. pulmonary embolism\n3. heart failure\n4. pleurisy\n5. lung abscess\nRed flags: low oxygen"
@@ -122,6 +123,16 @@ def application(responder: Any, **settings: Any) -> Any:
     return create_app(responder, **{"name": "tiny", **given, **settings})
 
 
+async def agreements(home: Path, count: int = 1) -> list[dict[str, Any]]:
+    """What shadow mode kept, when so many comparisons are there: it answers after it has said *recorded*."""
+    for _ in range(500):
+        lines = (home / LOG).read_text(encoding="utf-8").splitlines() if (home / LOG).is_file() else []
+        if len(lines) >= count:
+            return [json.loads(line) for line in lines]
+        await asyncio.sleep(0.02)
+    raise AssertionError("nothing was kept")
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
@@ -142,6 +153,11 @@ def make_scripted() -> type[Scripted]:
 @pytest.fixture
 def whole() -> Whole:
     return Whole()
+
+
+@pytest.fixture
+def kept() -> Callable[..., Any]:
+    return agreements
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +15,7 @@ from rounds.records import Answer, UserError
 from rounds.serve.audit import Audit
 from rounds.serve.audit_sqlite import SQLite
 from rounds.serve.operate import Operation, stop
-from rounds.serve.operate_shadow import LOG, Agreement, compare, summary, summed
+from rounds.serve.operate_shadow import Agreement, compare, summary, summed
 
 pytestmark = pytest.mark.anyio
 
@@ -37,16 +35,6 @@ def app(tmp_path: Path, scripted: Any, make_app: Make, audit: Audit) -> Any:
     return make_app(scripted, operation=Operation(tmp_path), shadow=True, audit=audit)
 
 
-async def kept(home: Path, count: int = 1) -> list[dict[str, Any]]:
-    """What was kept, when so many comparisons are there."""
-    for _ in range(500):
-        lines = (home / LOG).read_text(encoding="utf-8").splitlines() if (home / LOG).is_file() else []
-        if len(lines) >= count:
-            return [json.loads(line) for line in lines]
-        await asyncio.sleep(0.02)
-    raise AssertionError("nothing was kept")
-
-
 def test_lists_are_compared_by_what_they_mean() -> None:
     told = compare(
         ("Heart attack", "gout", "gout"),
@@ -64,7 +52,7 @@ def test_lists_are_compared_by_what_they_mean() -> None:
 
 
 async def test_the_page_says_recorded_and_nothing_else(
-    tmp_path: Path, app: Any, client_of: Make, scripted: Any, audit: Audit
+    tmp_path: Path, app: Any, client_of: Make, scripted: Any, audit: Audit, kept: Make
 ) -> None:
     async with client_of(app) as client:
         assert "Your own five diagnoses" in (await client.get("/")).text
@@ -93,7 +81,7 @@ async def test_no_other_door_is_open(app: Any, client_of: Make, chat_body: Make)
         assert "text/html" in (await client.get("/report")).headers["content-type"]
 
 
-async def test_a_record_by_the_api(tmp_path: Path, app: Any, client_of: Make) -> None:
+async def test_a_record_by_the_api(tmp_path: Path, app: Any, client_of: Make, kept: Make) -> None:
     async with client_of(app) as client:
         answer = await client.post("/v1/shadow", json={"case": "a cough", "diagnoses": ["pneumonia"]})
         assert answer.status_code == 202
@@ -103,7 +91,7 @@ async def test_a_record_by_the_api(tmp_path: Path, app: Any, client_of: Make) ->
     assert answer.json()["recorded"] == one["request"]
 
 
-async def test_an_answer_that_fails_is_counted_as_none(tmp_path: Path, app: Any, client_of: Make) -> None:
+async def test_an_answer_that_fails_is_counted_as_none(tmp_path: Path, app: Any, client_of: Make, kept: Make) -> None:
     async with client_of(app) as client:
         await client.post("/", data={**FORM, "case": "EARLYBREAK"})
         (one,) = await kept(tmp_path)
