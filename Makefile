@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: tiny test test-chain test-rest slow soak clean
+.PHONY: tiny test test-chain test-rest slow soak gpu4 clean
 .DELETE_ON_ERROR:
 
 # The verb prints the verdict table, the path of the report and how to serve the model.
@@ -40,6 +40,12 @@ test-rest:
 slow: $(VENV)/.installed-dev
 	$(BIN)/pytest -m slow
 
+# 4 bits for servers with a GPU: llmcompressor in an environment of its own, and its tests.
+gpu4:
+	$(PYTHON) -m venv .venv-gpu4
+	.venv-gpu4/bin/python -m pip --disable-pip-version-check --quiet install $(INDEX) -e '.[gpu4]' pytest pytest-timeout
+	.venv-gpu4/bin/python -m pytest -q tests/quant/test_compressed.py
+
 # Hours: whether the ward holds, in full length, against the run of `make tiny` or RUN=DIR; ends with 1 when it does not.
 soak: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/ward.py $(RUN) --minutes 30 --clients 64 --cancels 1000 --slow 500
@@ -48,7 +54,7 @@ soak: $(VENV)/.installed-dev
 
 # Keeps runs/: a run may have cost hours.
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-gpu4 build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -65,6 +66,15 @@ def test_the_run_leaves_a_report_a_page_and_a_passport(toy: Any, report: Report,
     assert report.margin == 0.1
     assert set(report.models) == {"teacher", *(name for pair in (*GATES, *CONTROLS) for name in pair)}
     assert not any("teacher" in (verdict.before, verdict.after) for verdict in report.verdicts)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("llmcompressor") is not None, reason="llmcompressor is installed")
+def test_packing_for_a_gpu_needs_its_own_environment(toy: Any, call: Callable[..., Any]) -> None:
+    refused = call("quantize", toy.recipe, "--out", toy.run, "--gpu")
+    assert refused.returncode == 2
+    assert "pip install 'rounds[gpu4]'" in refused.stderr
+    assert refused.stderr.strip().count("\n") == 0
+    assert not list(toy.run.glob("*packed-gpu*"))
 
 
 def test_the_teacher_taught_enough(toy: Any) -> None:

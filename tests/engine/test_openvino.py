@@ -51,6 +51,16 @@ def test_serving_settings_load_and_answer(qwen: Path, prompts: list[Prompt]) -> 
     assert first.thinking == again.thinking
 
 
+def test_samples_whose_prompt_is_read_once_say_the_same(qwen: Path, prompts: list[Prompt]) -> None:
+    each = OpenVINO(exported(qwen), settings=Settings(kv_cache="f32", threads=1))
+    once = OpenVINO(exported(qwen), settings=Settings(kv_cache="f32", threads=1, prefix_caching=True))
+    sampling = Sampling(temperature=1.0, max_tokens=15, samples=4)
+    told = [[(t.sample, t.thinking) for t in engine.respond(prompts[:3], sampling)] for engine in (each, once)]
+    assert told[0] == told[1]
+    assert [sample for sample, _ in told[0]] == [0, 1, 2, 3] * 3
+    assert len({thinking for _, thinking in told[0]}) > 3
+
+
 def test_no_report_leaves_and_no_consent_file_is_written(
     qwen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

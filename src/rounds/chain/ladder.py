@@ -9,20 +9,22 @@ Rungs after the first that is held are never made, and the exam never looks at a
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from rounds import files, recipe
-from rounds.chain.same import TEXTS, Rules, Sameness, judge, sit, spread
+from rounds.chain.same import TEXTS, Rules, Sameness, judge, logits_of, sit, spread
 from rounds.engine.answering import context_of
 from rounds.exam.examine import Examined
 from rounds.grade.mark import Marker
 from rounds.model import checkpoint
 from rounds.model.tokenizer import Codec
 from rounds.quant import classes
+from rounds.quant.compressed import compress
 from rounds.quant.distil import distil
-from rounds.quant.divergence import ALL, divergence, in_openvino
+from rounds.quant.divergence import ALL, divergence
 from rounds.quant.openvino import group_for, quantize
 from rounds.quant.sensitivity import Layer, most_sensitive, sensitivity
 from rounds.records import Case, Figures, Record, UserError
@@ -82,6 +84,21 @@ class Plan:
     """Trained first: as small as the rung it starts from, but dear to make, and so tried after larger ones."""
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What exports are made for."""
+
+    engine: Literal["openvino", "transformers"]
+    """Runs parent and exports when they are held against each other."""
+    pack: Callable[..., dict[str, Any]]
+    """As `rounds.quant.openvino.quantize`."""
+
+
+CPU = Target("openvino", quantize)
+GPU = Target("transformers", compress)
+"""Served by vLLM or SGLang; measured where the weights can be read without a GPU."""
+
+
 @dataclass(slots=True)
 class Parent:
     """The unquantised model, its answers, and what exports of it are judged and calibrated by."""
@@ -93,6 +110,7 @@ class Parent:
     """Its own answers to teach cases."""
     marker: Marker
     rules: Rules
+    target: Target = CPU
 
 
 def plans(settings: recipe.Quantize) -> list[Plan]:
@@ -133,7 +151,7 @@ def climb(parent: Parent, settings: recipe.Quantize, out: Path) -> Figures:
         if plan.share and not layers:
             layers = sensitivity(directory, spread(own, SENSED), rungs[-1].group)
         eight = most_sensitive(layers, plan.share) if plan.share else []
-        figures = made(directory, own, plan, trial, eight)
+        figures = made(directory, own, plan, trial, eight, parent.target)
         over = settings.budget is not None and _over(figures, settings.budget)
         same = None if over else _same(parent, kept_back, trial, plan.name)
         rungs.append(_rung(plan, eight, figures, same))
@@ -176,22 +194,26 @@ def rows(ladder: Ladder) -> list[dict[str, float | int | str | bool | None]]:
     return found
 
 
-def made(directory: Path, own: Sequence[classes.Text], plan: Plan, trial: Path, eight: Sequence[str]) -> Figures:
+def made(
+    directory: Path, own: Sequence[classes.Text], plan: Plan, trial: Path, eight: Sequence[str], target: Target = CPU
+) -> Figures:
     """Write the export of a rung to `trial`; its figures."""
     if not plan.distilled:
-        return quantize(directory, [text.ids for text in own], plan.settings, trial, eight)
+        return target.pack(directory, [text.ids for text in own], plan.settings, trial, eight)
     trained = trial.with_name(".distilled")
     group = group_for(checkpoint.check(directory), plan.settings.group)
     taught = distil(directory, own, group, trained, plan.settings.distil_steps)
     # Rounding that makes up for its errors would take the weights off the grid they were trained on.
-    figures = quantize(trained, [], plan.settings.model_copy(update={"gptq": False}), trial)
+    figures = target.pack(trained, [], plan.settings.model_copy(update={"gptq": False}), trial)
     shutil.rmtree(trained)
     return {**figures, **taught}
 
 
 def _same(parent: Parent, kept_back: Sequence[classes.Text], trial: Path, name: str) -> Sameness:
-    found = divergence(in_openvino(parent.directory), in_openvino(trial), kept_back, f"divergence, {name}")
-    after = sit(trial, "openvino", parent.cases, parent.rules, parent.marker)
+    engine = parent.target.engine
+    logits = logits_of(engine)
+    found = divergence(logits(parent.directory), logits(trial), kept_back, f"divergence, {name}")
+    after = sit(trial, engine, parent.cases, parent.rules, parent.marker)
     return judge((parent.directory.name, name), found, (parent.answers, after), parent.rules)
 
 

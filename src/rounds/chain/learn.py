@@ -12,7 +12,7 @@ from random import Random
 
 from rounds import files, recipe
 from rounds.chain.judge import exam_sampling
-from rounds.chain.ladder import Parent, climb
+from rounds.chain.ladder import CPU, GPU, Parent, Target, climb
 from rounds.chain.prepare import ORACLE, TEACHER, direct, improve, part, read_cases, read_oracle
 from rounds.chain.same import Rules
 from rounds.chain.stage import Work, alone
@@ -24,6 +24,7 @@ from rounds.model import checkpoint
 from rounds.model.tokenizer import Codec
 from rounds.prompts.template import render
 from rounds.quant import calibration
+from rounds.quant.compressed import require
 from rounds.records import Case, Figures, Lesson, Responder, Sampling, Trace
 from rounds.train.batches import Example, Soft
 from rounds.train.distil import distil
@@ -75,9 +76,8 @@ def trace_sampling(chosen: recipe.Recipe) -> Sampling:
 
 
 def _teacher(work: Work, chosen: recipe.Recipe) -> Responder:
-    if chosen.teacher.backbone is not None:
-        return open_responder(work.inputs[TEACHER], "auto")
-    return open_responder(chosen.teacher, "auto")
+    teacher = chosen.teacher if chosen.teacher.backbone is None else work.inputs[TEACHER]
+    return open_responder(teacher, "auto", read_once=chosen.trace.samples > 1)
 
 
 def make_distilled(work: Work, chosen: recipe.Recipe) -> Figures:
@@ -165,13 +165,23 @@ def make_reasoned(work: Work, chosen: recipe.Recipe) -> Figures:
 
 def make_packed(work: Work, chosen: recipe.Recipe) -> Figures:
     """packed/: the smallest export that is held on tune cases, calibrated on the model's own answers to teach cases."""
+    return _packed(work, chosen, CPU)
+
+
+def make_packed_gpu(work: Work, chosen: recipe.Recipe) -> Figures:
+    """packed-gpu/: the same for servers with a GPU, in the environment of llmcompressor."""
+    require()
+    return _packed(work, chosen, GPU)
+
+
+def _packed(work: Work, chosen: recipe.Recipe, target: Target) -> Figures:
     source = work.inputs["reasoned"]
     pool = read_cases(work.inputs["cases"], "teach")
     pool = part(pool, "traces") if chosen.cases.file is None else pool
     cases = Random(f"{chosen.seed}-calibrate").sample(pool, min(len(pool), 2 * chosen.quantize.calibration))
     prompts = [render(case, chosen.examine.template) for case in cases]
     with alone(source):
-        student = open_responder(source, "auto")
+        student = open_responder(source, target.engine)
     traces = list(student.respond(prompts, Sampling(temperature=0, max_tokens=chosen.examine.max_tokens)))
     exam = read_cases(work.inputs["cases"], "exam")
     tune = read_cases(work.inputs["cases"], "tune")
@@ -184,6 +194,7 @@ def make_packed(work: Work, chosen: recipe.Recipe) -> Figures:
         calibration=calibration.choose(traces, cases, chosen.quantize.calibration, exam=exam, seed=chosen.seed),
         marker=marker,
         rules=rules,
+        target=target,
     )
     del student  # its weights and its cache would lie beside those of every rung
     return climb(parent, chosen.quantize, work.out)

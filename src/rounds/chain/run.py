@@ -34,6 +34,8 @@ PARENT = "ROUNDS_RUN"
 """Environment variable of a stage's process: the process id of its run."""
 PR_SET_PDEATHSIG = 1
 """https://man7.org/linux/man-pages/man2/prctl.2.html"""
+PACKED_GPU = "packed-gpu"
+"""The export for servers with a GPU."""
 CONTROLS = ("control-same-cases", "control-same-tokens")
 NEW_LESSONS = "2"
 """Code of the stages that write lessons and begin models: since decision 0009 they make others of the same inputs."""
@@ -43,6 +45,13 @@ def stages(chosen: recipe.Recipe) -> dict[str, Stage]:
     """The stages of a recipe by name, each after those it needs."""
     listed = [*_making(chosen), *_examining(chosen)]
     return {stage.name: stage for stage in listed}
+
+
+def beside(chosen: recipe.Recipe) -> dict[str, Stage]:
+    """Stages that no run makes by itself, as they need another environment."""
+    judged = ["quantize", "examine", "compare"]
+    made = _stage(chosen, PACKED_GPU, "quantize", ["cases", "reasoned"], judged, learn.make_packed_gpu)
+    return {made.name: made}
 
 
 def _stage(
@@ -196,6 +205,8 @@ def run_one(chosen: recipe.Recipe, source: Path, run: Path, name: str) -> Step:
     """
     _end_with_parent()
     planned = stages(chosen)
+    if name not in planned and name in (other := beside(chosen)):
+        planned = other
     if name not in planned:
         raise UserError(f"stage '{name}' is not part of recipe '{chosen.name}'; use one of {', '.join(planned)}.")
     start(chosen, source, run)

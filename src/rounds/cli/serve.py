@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("place", type=Path, metavar="RUN_DIR|CHECKPOINT", help="a run (runs/tiny) or a checkpoint")
     parser.add_argument("--port", type=int, default=8000, help="port; 0 takes a free one (default %(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="address to bind (default %(default)s)")
-    parser.add_argument("--threads", type=int, default=0, help="engine threads; 0 (default): all cores but one")
+    parser.add_argument("--threads", type=int, default=0, help="engine threads; 0 (default): the engine chooses")
     parser.add_argument("--unproven", action="store_true", help="open a checkpoint no passport speaks for")
     parser.add_argument("--at-once", type=int, default=8, help="answers written side by side (default %(default)s)")
     parser.add_argument("--waiting", type=int, default=8, help="requests that may wait (default %(default)s)")
@@ -57,7 +59,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; 0 after a clean stop."""
-    from rounds.chain.stage import cores
     from rounds.engine.choose import open_responder
     from rounds.records import Sampling, UserError
     from rounds.serve import logs
@@ -67,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rounds.serve.listen import bind, serve_until_stopped, url_of
     from rounds.serve.operate import Operation
     from rounds.serve.standing import find
+    from rounds.serve.worker import step_back
 
     for name, number in (("--at-once", arguments.at_once), ("--waiting", arguments.waiting)):
         if not 1 <= number <= 1024:
@@ -82,10 +84,10 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         audit = open_audit(arguments.audit or str(served.home / FILE))
         examine = served.examine
-        # An engine on every core keeps the server from answering a hook in time (benchmarks/README.md).
-        threads = arguments.threads or max(1, cores() - 1)
         # The engine fills its KV cache from end to end before it uses a place again: no larger than can be used.
-        responder = open_responder(served.checkpoint, engine="auto", threads=threads, at_once=arguments.at_once)
+        opened = partial(open_responder, served.checkpoint, threads=arguments.threads, at_once=arguments.at_once)
+        with ThreadPoolExecutor(1, initializer=step_back) as aside:
+            responder = aside.submit(opened).result()
         sampling = Sampling(
             temperature=examine.temperature,
             top_p=examine.top_p,

@@ -31,11 +31,14 @@ def engine_for(directory: Path) -> Literal["openvino", "transformers"]:
     return "openvino" if structure in export.EXPORTED else "transformers"
 
 
-def open_responder(model: Model | Path, engine: Engine = "auto", threads: int = 0, at_once: int = 0) -> Streams:
+def open_responder(
+    model: Model | Path, engine: Engine = "auto", threads: int = 0, at_once: int = 0, *, read_once: bool = False
+) -> Streams:
     """A responder for an endpoint, a checkpoint or an OpenVINO folder, with the settings of an exam.
 
     `threads` 0 lets the engine choose. `at_once`: most answers in flight, which bounds the KV cache of OpenVINO; 0 is
-    the engine's own number. A checkpoint's chat.json decides its chat format, else the recipe's field.
+    the engine's own number. `read_once`: OpenVINO reads a prompt once for all its samples, which is no exam's setting.
+    A checkpoint's chat.json decides its chat format, else the recipe's field.
 
     Raises:
         UserError: the engine cannot run the model, the model is faulty or missing, or it is yet to be made.
@@ -49,12 +52,12 @@ def open_responder(model: Model | Path, engine: Engine = "auto", threads: int = 
     if engine == "remote":
         raise UserError("engine 'remote' needs an endpoint; give one in the recipe, or use auto.")
     if isinstance(model, Path):
-        return open_directory(checkpoint.resolve(str(model)), engine, threads, at_once=at_once)
+        return open_directory(checkpoint.resolve(str(model)), engine, threads, at_once=at_once, read_once=read_once)
     if model.checkpoint is None:
         raise UserError("this model is a backbone yet to be made; run the chain first, then give its directory.")
     directory = checkpoint.resolve(model.checkpoint)
     chat = None if (directory / CHAT_FILE).is_file() else model.chat
-    return open_directory(directory, engine, threads, chat, at_once)
+    return open_directory(directory, engine, threads, chat, at_once, read_once)
 
 
 def is_endpoint(where: str) -> bool:
@@ -78,7 +81,12 @@ def open_named(where: str, name: str | None, key_env: str, *, option: str, engin
 
 
 def open_directory(
-    directory: Path, engine: Engine, threads: int = 0, chat: str | None = None, at_once: int = 0
+    directory: Path,
+    engine: Engine,
+    threads: int = 0,
+    chat: str | None = None,
+    at_once: int = 0,
+    read_once: bool = False,
 ) -> Streams:
     """As `open_responder`, for files on this machine.
 
@@ -93,7 +101,7 @@ def open_directory(
     digest = files.digest(directory)
     if chosen == "openvino":
         folder = directory if (directory / openvino.IR).is_file() else export.exported(directory)
-        settings = openvino.Settings(threads=threads)
+        settings = openvino.Settings(threads=threads, prefix_caching=read_once)
         if at_once:
             settings = replace(settings, batch=at_once)
         return openvino.OpenVINO(folder, name=name, model=digest, codec=codec, settings=settings)

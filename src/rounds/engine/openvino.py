@@ -50,7 +50,7 @@ class Settings:
     dynamic_quantization: bool = False
     """8-bit activations in groups of 32, faster and less exact."""
     prefix_caching: bool = False
-    """Keep the KV cache of earlier prompts: for serving, where it saves the first token's time."""
+    """Keep the KV cache of earlier prompts: several samples of a case then read its prompt once."""
     batch: int = 256
     """Requests in flight."""
     cache_gb: float | None = None
@@ -132,6 +132,8 @@ class OpenVINO:
             with progress.bar(f"answering ({self.name})", len(waiting)) as advance:
                 while waiting or line:
                     while waiting and running < self.settings.batch:
+                        if waiting[-1][1] == 1 and self.settings.prefix_caching:
+                            self._step(True)  # reads the prompt for the first sample; the others find it in the cache
                         line.append(self._start(*waiting.pop(), sampling))
                         running += 1
                     ended = self._advance([request for request in line if _open(request)], sampling)

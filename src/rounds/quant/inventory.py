@@ -13,14 +13,17 @@ from pydantic import Field
 
 from rounds.engine import telemetry
 from rounds.engine.openvino import IR
+from rounds.model.tokenizer import read_object
 from rounds.model.weights import tensors
-from rounds.records import Record
+from rounds.records import Record, UserError
 
 KINDS = ("embeddings", "head", "linears", "norms and biases", "other")
 _EMBEDDINGS = re.compile(r"embed_tokens|wte|word_embeddings")
 _HEAD = re.compile(r"lm_head|output_embedding")
-_PARTS = re.compile(r"/(?:scale|zero_point)$")
-"""What 4 and 8 bits need beside the weights; named so by NNCF."""
+_PARTS = re.compile(r"/(?:scale|zero_point)$|\.weight_(?:scale|zero_point|shape|g_idx)$")
+"""What 4 and 8 bits need beside the weights; named so by NNCF and by compressed-tensors."""
+_PACKED = ".weight_packed"
+"""Words of 32 bits that compressed-tensors packs weights into."""
 SMALLEST = 8
 """Constants with fewer entries are shapes, axes and factors of a graph."""
 
@@ -89,8 +92,32 @@ def _stored(directory: Path) -> list[tuple[str, str, tuple[int, ...], int]]:
     Raises:
         UserError: a file is faulty.
     """
-    files = sorted(directory.glob("*.safetensors"))
-    return [(one.name, one.kind.lower(), one.shape, one.bytes) for path in files for one in tensors(path)]
+    found = []
+    for one in [one for path in sorted(directory.glob("*.safetensors")) for one in tensors(path)]:
+        name, kind, shape = one.name, one.kind.lower(), one.shape
+        if name.endswith(_PACKED):
+            bits = _bits(directory, name.removesuffix(_PACKED))
+            kind, shape = f"i{bits}", (*shape[:-1], shape[-1] * 32 // bits)
+        found.append((name, kind, shape, one.bytes))
+    return found
+
+
+def _bits(directory: Path, layer: str) -> int:
+    """Bits of a weight of a packed layer, as config.json tells: whole names count before patterns.
+
+    Raises:
+        UserError: it does not tell.
+    """
+    try:
+        groups = read_object(directory / "config.json")["quantization_config"]["config_groups"].values()
+        targets = [(target, int(group["weights"]["num_bits"])) for group in groups for target in group["targets"]]
+        named = [bits for target, bits in targets if target == layer]
+        alike = [bits for target, bits in targets if target.startswith("re:") and re.match(target[3:], layer)]
+        return (named + alike)[0]
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError, re.error) as error:
+        raise UserError(
+            f"{directory / 'config.json'}: does not say how many bits layer '{layer}' has; fetch the checkpoint again."
+        ) from error
 
 
 def _exported(directory: Path) -> list[tuple[str, str, tuple[int, ...], int]]:

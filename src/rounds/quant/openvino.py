@@ -13,7 +13,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,18 +88,27 @@ def group_for(config: dict[str, Any], wanted: int) -> int:
     Raises:
         UserError: no group of at least eight does.
     """
-    if wanted == -1:
-        return -1
     width = int(config["hidden_size"])
     heads = int(config["num_attention_heads"]) * int(
         config.get("head_dim") or width // int(config["num_attention_heads"])
     )
-    widths = (width, heads, int(config["intermediate_size"]))
+    return group_of((width, heads, int(config["intermediate_size"])), wanted)
+
+
+def group_of(widths: Iterable[int], wanted: int) -> int:
+    """As `group_for`, for the input widths themselves.
+
+    Raises:
+        UserError: no group of at least eight divides them all.
+    """
+    if wanted == -1:
+        return -1
+    every = sorted(set(widths))
     for group in range(wanted, SMALLEST - 1, -1):
-        if not any(size % group for size in widths):
+        if not any(size % group for size in every):
             return group
     raise UserError(
-        f"no group of {SMALLEST} to {wanted} weights divides the widths {', '.join(map(str, sorted(set(widths))))}; "
+        f"no group of {SMALLEST} to {wanted} weights divides the widths {', '.join(map(str, every))}; "
         "set group = -1 (one scale a row) in [quantize]."
     )
 

@@ -10,16 +10,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from rounds.records import Delta, Prompt, Responder, Sampling, Trace, UserError
 
 log = logging.getLogger("rounds.serve")
 
+NICE = 10
+"""Of the threads that generate; the event loop has 0."""
 Stream = Callable[[Prompt, Sampling], Iterator[Delta | Trace]]
 
 
@@ -118,6 +122,15 @@ class Job:
             yield event
 
 
+def step_back() -> None:
+    """Let this thread yield to others, and with it those it starts, such as an engine's: Linux has a nice a thread.
+
+    So an engine may have every core, and the loop that answers a hook still comes first.
+    """
+    with suppress(AttributeError, OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+
+
 class Worker:
     """Answers jobs in the order of their places, so many side by side as the engine takes, each in a thread."""
 
@@ -208,6 +221,7 @@ class Worker:
         return None
 
     def _work(self) -> None:
+        step_back()
         while True:
             with self._changed:
                 while (job := self._next()) is None and not self._stopping:
