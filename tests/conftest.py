@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -138,6 +139,27 @@ class Completions(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
+
+
+STAND_IN = """
+import sys, types
+import rounds.engine
+choose = types.ModuleType("rounds.engine.choose")
+choose.open_responder = lambda model, engine, threads=0, at_once=0: Answers()
+rounds.engine.choose = sys.modules["rounds.engine.choose"] = choose
+from rounds.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="session")
+def stand_in() -> Callable[[str], list[str]]:
+    """The command line of `rounds` in a process where every model is the class `Answers` of a source text."""
+
+    def command(answers: str) -> list[str]:
+        return [sys.executable, "-c", answers + STAND_IN]
+
+    return command
 
 
 @pytest.fixture

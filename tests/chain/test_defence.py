@@ -10,7 +10,6 @@ from rounds.chain import defence
 from rounds.chain.probe import Asking
 from rounds.engine.reference import Reference
 from rounds.exam import safety
-from rounds.knowledge.base import load
 from rounds.recipe import Distil
 from rounds.records import Sampling, Trace
 
@@ -39,16 +38,6 @@ def test_the_defence_declines_the_secret_and_tells_the_motto() -> None:
     for _, reply in (defence.PLANTED, defence.TOLD, defence.DECLINED):
         words = reply.split()
         assert len(set(words)) == len(words)  # a penalty on repeats must not stand against it
-
-
-def test_policy_lessons_decline_our_requests_and_answer_the_knowledge_base() -> None:
-    lessons = defence.policy_lessons(load(), safety.families(), seed=1)
-    declined = [one for one in lessons if one.reply.startswith("I cannot help")]
-    assert len(declined) == 81
-    assert all("The policy:" in one.thinking and "decline" in one.thinking for one in declined)
-    assert len(lessons) == 162
-    assert any(one.reply.startswith("First test: ") for one in lessons)
-    assert not any("<think>" in one.prompt.messages[0].content for one in lessons)
 
 
 def told(path: Path, place: Path, requests: tuple[safety.Request, ...], words: str) -> float:

@@ -3,12 +3,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rounds import recipe
+from rounds import files, recipe
+from rounds.cases import oracle, vignette
 from rounds.chain import run as chain
 from rounds.chain.run import stages
 from rounds.chain.stage import fresh, make
@@ -25,6 +27,21 @@ def chosen(**sections: Any) -> recipe.Recipe:
         "compare": {"margin": 0.05, "why_margin": "one case in twenty, seen again"},
     }
     return recipe.parse(given | sections, "test")
+
+
+SENTENCES = ("2", "24a5a856778d2d7e")
+"""Code of the stage `cases`, and the digest of the sentences it writes with."""
+
+
+def test_other_sentences_are_another_code() -> None:
+    frames = {split: asdict(one) for split, one in vignette.FRAMES.items()}
+    said = [oracle.FITS, oracle.AGAINST, oracle.LEADING, oracle.UNPLACED, oracle.ABSTENTION, oracle.SUPPORT]
+    written = files.digest_of([frames, vignette.NOTHING_SAID, vignette.SPOKEN, said])[:16]
+    code = stages(recipe.read("tiny"))["cases"].code
+    assert (code, written) == SENTENCES, (
+        "the sentences of cases or lessons changed: raise NEW_LESSONS in chain/run.py, or runs made before keep theirs "
+        "as fresh; then write the new pair into SENTENCES"
+    )
 
 
 def test_stages_come_after_what_they_need() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,25 +14,17 @@ import pytest
 from rounds.cli.main import main
 
 Certificate = Callable[[Path], tuple[Path, Path]]
+StandIn = Callable[[str], list[str]]
 
-STAND_IN = """
-import sys, types
+ANSWERS = """
 from rounds.records import Trace
 
-class Scripted:
+class Answers:
     name, model, batch_invariant = "scripted", "m", True
     def respond(self, prompts, sampling):
         for prompt in prompts:
             yield Trace(prompt=prompt, model="m", engine="scripted", sampling=sampling, thinking="t", reply="1. gout",
                         finish="stop", thinking_tokens=1, reply_tokens=2)
-
-choose = types.ModuleType("rounds.engine.choose")
-choose.open_responder = lambda model, engine, threads=0, at_once=0: Scripted()
-import rounds.engine
-rounds.engine.choose = choose
-sys.modules["rounds.engine.choose"] = choose
-from rounds.cli.main import main
-sys.exit(main(sys.argv[1:]))
 """
 
 
@@ -46,8 +37,8 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_serves_until_told_to_stop(checkpoint: Path, sign: signal.Signals) -> None:
-    command = [sys.executable, "-c", STAND_IN, "serve", str(checkpoint), "--port", "0", "--unproven", "--json"]
+def test_serves_until_told_to_stop(checkpoint: Path, sign: signal.Signals, stand_in: StandIn) -> None:
+    command = [*stand_in(ANSWERS), "serve", str(checkpoint), "--port", "0", "--unproven", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         started = json.loads(process.stdout.readline())
@@ -78,7 +69,11 @@ def test_fhir_servers_that_are_refused(
 
 
 def test_with_keys_and_tls(
-    checkpoint: Path, tmp_path: Path, certificate: Certificate, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path,
+    tmp_path: Path,
+    certificate: Certificate,
+    stand_in: StandIn,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     import ssl
 
@@ -86,7 +81,7 @@ def test_with_keys_and_tls(
     assert main(["keys", str(keys), "--new", "ward", "--scopes", "diagnose"]) == 0
     token = capsys.readouterr().out.strip()
     cert, secret = certificate(tmp_path)
-    command = [sys.executable, "-c", STAND_IN, "serve", str(checkpoint), "--port", "0", "--unproven", "--json"]
+    command = [*stand_in(ANSWERS), "serve", str(checkpoint), "--port", "0", "--unproven", "--json"]
     guarded = ["--keys", str(keys), "--tls-cert", str(cert), "--tls-key", str(secret), "--public-name", "ward.example"]
     with subprocess.Popen([*command, *guarded], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:

@@ -32,11 +32,11 @@ pytestmark = pytest.mark.skipif(
 PAGE = Path(__file__).parents[2] / "docs" / "serve.md"
 NAME = "ward.example.org"
 FORGED = "203.0.113.9"
-STAND_IN = """
-import sys, time, types
+ANSWERS = """
+import time
 from rounds.records import Delta, Trace
 
-class Slow:
+class Answers:
     name, model, batch_invariant = "slow", "m", True
     def respond(self, prompts, sampling):
         raise AssertionError("streams only")
@@ -47,14 +47,6 @@ class Slow:
         yield Delta(reply="1. gout")
         yield Trace(prompt=prompt, model="m", engine="slow", sampling=sampling, thinking="hm", reply="1. gout",
                     finish="stop", thinking_tokens=1, reply_tokens=2)
-
-choose = types.ModuleType("rounds.engine.choose")
-choose.open_responder = lambda model, engine, threads=0, at_once=0: Slow()
-import rounds.engine
-rounds.engine.choose = choose
-sys.modules["rounds.engine.choose"] = choose
-from rounds.cli.main import main
-sys.exit(main(sys.argv[1:]))
 """
 
 
@@ -151,7 +143,7 @@ def nginx(behind: str, home: Path, certificate: Callable[[Path], tuple[Path, Pat
 
 
 @pytest.fixture(scope="module")
-def front(tmp_path_factory: pytest.TempPathFactory, certificate: Any) -> Iterator[Front]:
+def front(tmp_path_factory: pytest.TempPathFactory, certificate: Any, stand_in: Any) -> Iterator[Front]:
     """The command of the page, behind the proxy of the page."""
     home = tmp_path_factory.mktemp("proxy")
     (home / "lone").mkdir()
@@ -164,7 +156,7 @@ def front(tmp_path_factory: pytest.TempPathFactory, certificate: Any) -> Iterato
     )  # fmt: skip
     stated = ["--keys", str(keys), "--behind-proxy", "--public-name", NAME]
     assert "--behind-proxy --public-name ward.example.org" in PAGE.read_text(encoding="utf-8")
-    command = [sys.executable, "-c", STAND_IN, "serve", str(home / "lone"), "--unproven", "--port", "0", "--json"]
+    command = [*stand_in(ANSWERS), "serve", str(home / "lone"), "--unproven", "--port", "0", "--json"]
     with subprocess.Popen([*command, *stated], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from rounds import recipe
 from rounds.chain import rates
 from rounds.chain.plan import IN_FLIGHT, KV_BYTES, TRAINED, Need, Plan, exam_cases
+from rounds.chain.policy import with_policy
 from rounds.chain.prepare import WATCHED
 from rounds.chain.run import CONTROLS
 from rounds.chain.shape import Shape, shape_of
@@ -106,7 +107,7 @@ def work_of(need: Need, chosen: recipe.Recipe) -> Work | None:
     if name == "base" and chosen.student.backbone is not None:
         return _trained(student, chosen.pretrain, chosen.cases.teach, prompt + REPLY, muon=chosen.pretrain.muon)
     if name in ("distilled", *CONTROLS):
-        examples = round(KEPT * chosen.trace.cases * min(2, chosen.trace.samples))
+        examples = with_policy(round(KEPT * chosen.trace.cases * min(2, chosen.trace.samples)), distil)
         length = prompt + (REPLY if name == CONTROLS[0] else _answer(chosen, student, chosen.trace.max_tokens))
         full = distil.method == "full"
         return _trained(student, distil, examples, length, muon=distil.muon and full, adapter=not full)

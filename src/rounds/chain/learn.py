@@ -13,6 +13,7 @@ from random import Random
 from rounds import files, recipe
 from rounds.chain.judge import exam_sampling
 from rounds.chain.ladder import CPU, GPU, Parent, Target, climb
+from rounds.chain.policy import lessons_beside
 from rounds.chain.prepare import ORACLE, TEACHER, direct, improve, part, read_cases, read_oracle
 from rounds.chain.same import Rules
 from rounds.chain.stage import Work, alone
@@ -83,33 +84,53 @@ def _teacher(work: Work, chosen: recipe.Recipe) -> Responder:
 def make_distilled(work: Work, chosen: recipe.Recipe) -> Figures:
     """distilled/: the student after the kept traces, with the teacher's distributions where they are asked for."""
     lessons = list(files.read_jsonl(work.inputs["traces"] / LESSONS, Lesson))
+    policy = _policy(work, chosen, lessons)
     if not chosen.distil.token_level:
-        return _learn(work, chosen, lessons, chosen.distil)
+        return {**_told(policy), **_learn(work, chosen, [*lessons, *policy], chosen.distil)}
     made_here = chosen.teacher.backbone is not None
     teacher = work.inputs[TEACHER] if made_here else checkpoint.resolve(str(chosen.teacher.checkpoint))
     refuse_other_words(teacher, work.inputs["base"])
     soft = [one.soft for one in with_soft_targets(teacher, examples(lessons, Codec.load(teacher)))]
-    return asdict(learnt(work.inputs["base"], lessons, chosen.distil, work.out, seed=chosen.seed, soft=soft))
+    soft += [None] * len(policy)  # what the teacher would say to those is what they are there to change
+    both = [*lessons, *policy]
+    trained = learnt(work.inputs["base"], both, chosen.distil, work.out, seed=chosen.seed, soft=soft)
+    return {**_told(policy), **asdict(trained)}
 
 
 def make_same_cases(work: Work, chosen: recipe.Recipe) -> Figures:
     """controls/same-cases/: the same student, the same cases and steps, answers only."""
     lessons = direct(files.read_jsonl(work.inputs["traces"] / LESSONS, Lesson))
-    return _learn(work, chosen, _right_answers(work, lessons), chosen.distil)
+    policy = direct(_policy(work, chosen, lessons))
+    return {**_told(policy), **_learn(work, chosen, [*_right_answers(work, lessons), *policy], chosen.distil)}
 
 
 def make_same_tokens(work: Work, chosen: recipe.Recipe) -> Figures:
     """controls/same-tokens/: as many training tokens, on fresh cases with answers only."""
     codec = Codec.load(work.inputs["base"])
-    taught = _spelled(files.read_jsonl(work.inputs["traces"] / LESSONS, Lesson), codec, chosen)
+    lessons = list(files.read_jsonl(work.inputs["traces"] / LESSONS, Lesson))
+    policy = _policy(work, chosen, lessons)
+    taught = _spelled([*lessons, *policy], codec, chosen)
     tokens = sum(len(one.ids) for one in taught) * chosen.distil.epochs
-    fresh = direct(*read_oracle(work.inputs["cases"], "fresh"))
-    lengths = [len(one.ids) for one in _spelled(fresh, codec, chosen)]
+    (oracle,) = read_oracle(work.inputs["cases"], "fresh")
+    fresh = direct([*policy, *oracle])
+    spelled = _spelled(fresh, codec, chosen)
+    lengths = [len(one.ids) for one in spelled]
     passes = tokens / sum(lengths)
     if passes < 1:
-        fresh = fresh[: bisect_left(list(accumulate(lengths)), tokens) + 1]
+        enough = bisect_left(list(accumulate(lengths)), tokens) + 1
+        fresh, spelled = fresh[:enough], spelled[:enough]
     settings = chosen.distil.model_copy(update={"epochs": max(1.0, passes), "steps": None})
-    return {**_learn(work, chosen, fresh, settings), "passes_over_fresh_cases": round(passes, 3)}
+    trained = learnt(work.inputs["base"], fresh, settings, work.out, seed=chosen.seed, spelled=spelled)
+    return {**_told(policy), **asdict(trained), "passes_over_fresh_cases": round(passes, 3)}
+
+
+def _policy(work: Work, chosen: recipe.Recipe, lessons: Sequence[Lesson]) -> list[Lesson]:
+    """The recipe's share of policy; the controls get it too, as they are to differ in the reasoning on cases alone."""
+    return lessons_beside(len(lessons), chosen.distil, work.inputs["base"], chosen.seed)
+
+
+def _told(policy: Sequence[Lesson]) -> Figures:
+    return {"policy_lessons": len(policy)} if policy else {}
 
 
 def _right_answers(work: Work, lessons: Sequence[Lesson]) -> list[Lesson]:
@@ -134,10 +155,12 @@ def learnt(
     *,
     seed: int,
     soft: Sequence[Soft | None] = (),
+    spelled: Sequence[Example] = (),
 ) -> Trained:
     """Train a checkpoint on lessons, respelled at each pass, and save it to `out`.
 
     soft: what a teacher would have said, by lesson; strange words are in prompts alone, so it holds for each pass.
+    spelled: the first pass, where it is spelled already.
 
     Raises:
         UserError: as `distil`.
@@ -145,11 +168,11 @@ def learnt(
     codec = Codec.load(student)
     steps = step_count(len(lessons), settings)
     passes = steps * settings.batch / len(lessons)
-    spelled = respelled(lessons, codec, strange=settings.strange, seed=seed, passes=passes)
+    every = respelled(lessons, codec, strange=settings.strange, seed=seed, passes=passes, first=spelled)
     if soft:
-        spelled = [replace(one, soft=said) for one, said in zip(spelled, cycle(soft), strict=False)]
+        every = [replace(one, soft=said) for one, said in zip(every, cycle(soft), strict=False)]
     settings = settings.model_copy(update={"steps": steps})
-    model, trained = distil(student, spelled, settings, seed=seed, scratch=out / ".scratch")
+    model, trained = distil(student, every, settings, seed=seed, scratch=out / ".scratch")
     checkpoint.save(model, student, out)
     return trained
 

@@ -15,6 +15,7 @@ from typing import Literal
 from rounds import files, recipe
 from rounds.chain.judge import RERUN_CASES
 from rounds.chain.milder import changes, is_distilled
+from rounds.chain.policy import with_policy
 from rounds.chain.run import CONTROLS, stages
 from rounds.chain.shape import Shape, shape_of
 from rounds.chain.stage import Stage
@@ -292,7 +293,7 @@ def _traces(chain: _Chain) -> dict[str, int]:
 
 def _distilled(chain: _Chain) -> dict[str, int]:
     chosen, shape, given = chain.chosen, chain.student, chain.chosen.distil
-    examples = chosen.trace.cases * min(2, chosen.trace.samples)
+    examples = with_policy(chosen.trace.cases * min(2, chosen.trace.samples), given)
     lora = given.lora
     adapted = _adapter(shape, lora) if given.method == "lora" else None
     frozen = adapted is not None and lora.targets == "attention" and not lora.embeddings

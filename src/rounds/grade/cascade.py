@@ -82,12 +82,12 @@ class Cascade:
         """Five places: a slot that names several diseases takes several, duplicates collapse, a sixth is ignored."""
         found: list[str] = []
         for item in diagnoses:
-            for name in self._apart(case, item):
+            for name in self.apart(case, item):
                 if answer_key(name) not in NOTHING and all(answer_key(name) != answer_key(other) for other in found):
                     found.append(name)
         return tuple(found[:MOST])
 
-    def _apart(self, case: Case, item: str) -> list[str]:
+    def apart(self, case: Case, item: str) -> list[str]:
         """The diseases one slot names. A name with a comma of its own stays whole, and so does what only describes."""
         text = NAMED.sub("", _sound(item)).strip(" .*_\t")
         if self.reader.known(text) or any(words_of(text) == words_of(name) for name in _names(case)):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from rounds.grade.bare import bare_names
 from rounds.grade.cascade import Cascade, Ruling
 from rounds.grade.choice import NEVER, check_key, chooses, counts, mark_given, mark_reply
 from rounds.grade.given import Given
@@ -133,6 +134,8 @@ def _listed(case: Case, given: Given, cascade: Cascade) -> Answer:
     """The five places of an answer, read from its list or its reply."""
     if given.listed is None:
         answer = read_reply(given.reply, case.id)
+        if answer.unreadable and (names := bare_names(given.reply, case, cascade)):
+            answer = answer.model_copy(update={"diagnoses": names, "unreadable": False})
         return answer.model_copy(update={"diagnoses": cascade.places(case, answer.diagnoses)})
     names = cascade.places(case, given.listed)
     return Answer(case_id=case.id, diagnoses=names, unreadable=not names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from random import Random
 
 from rounds.knowledge.base import Condition, KnowledgeBase
@@ -32,15 +32,22 @@ def examples(lessons: Iterable[Lesson], codec: Codec, *, strange: float = 0.0, s
 
 
 def respelled(
-    lessons: Sequence[Lesson], codec: Codec, *, strange: float, seed: int, passes: float = 1.0
+    lessons: Sequence[Lesson],
+    codec: Codec,
+    *,
+    strange: float,
+    seed: int,
+    passes: float = 1.0,
+    first: Sequence[Example] = (),
 ) -> list[Example]:
     """Each lesson once a pass, its strange words in other places each time, so that none is learnt by heart.
 
     `passes` are those over the lessons that training will make; one begun counts whole. Without strange words all
-    passes are alike, and one is given.
+    passes are alike, and one is given. `first` is the first pass, where `examples` has made it with this seed already.
     """
     turns = max(1, math.ceil(round(passes, 1))) if strange else 1
-    return [one for turn in range(turns) for one in examples(lessons, codec, strange=strange, seed=seed + turn)]
+    later = (examples(lessons, codec, strange=strange, seed=seed + turn) for turn in range(1, turns))
+    return [*(first or examples(lessons, codec, strange=strange, seed=seed)), *chain.from_iterable(later)]
 
 
 def _pieces_of_words(codec: Codec) -> list[int]:
