@@ -4,8 +4,8 @@
 
 START is the checkpoint that ADAPTER, a folder in PEFT's layout, was trained on. Each line is a process of its own, on
 one thread: the engine with so many copies of the adapter; then the cases, the first by the model itself, the next by
-the first adapter, and so on in turn, in one call, greedy. Memory is what the process holds for itself afterwards (RssAnon);
-pages of mapped files, which processes share, come apart (RssFile).
+the first adapter, and so on in turn, in one call, greedy. Memory is what the process holds for itself afterwards
+(RssAnon); pages of mapped files, which processes share, come apart (RssFile).
 """
 
 from __future__ import annotations
@@ -65,10 +65,8 @@ def main() -> None:
         for count in given.adapters:
             places = [str(path) for path in (given.start, given.adapter, given.cases)]
             more = ["--cases", str(given.count), "--engine", engine, "--adapters", str(count), ONE]
-            done = subprocess.run(
-                [sys.executable, __file__, *places, *more], capture_output=True, text=True, check=True
-            )
-            print(done.stdout.strip(), flush=True)
+            command = [sys.executable, __file__, *places, *more]
+            print(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip(), flush=True)
 
 
 if __name__ == "__main__":

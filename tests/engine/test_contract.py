@@ -1,5 +1,6 @@
 """What every engine in this process must do alike."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -248,6 +249,13 @@ def test_an_adapter_streams_budgets_and_samples_as_the_model_does(specialists: S
     assert last.adapter
     other = next(iter(specialists.respond(prompts[:1], sampling)))
     assert (other.thinking, other.reply) != (last.thinking, last.reply)
+
+
+def test_a_schema_holds_for_an_adapter_too(specialists: Streams, prompts: list[Prompt]) -> None:
+    schema = {"type": "object", "properties": {"urgent": {"type": "boolean"}}, "required": ["urgent"]}
+    sampling = Sampling(temperature=0, max_tokens=80, thinking_budget=3, json_schema=json.dumps(schema))
+    traces = list(specialists.respond(naming(prompts[:3], "", "first", "second"), sampling))
+    assert [set(json.loads(trace.reply)) for trace in traces] == [{"urgent"}] * 3
 
 
 def test_closed_streams_of_adapters_leave_the_engine_free(

@@ -61,7 +61,8 @@ class Settings:
     cache_gb: float | None = None
     """Most the KV caches may take, GiB; None is half the memory that is free beside the weights."""
     pipelines: int = 0
-    """Pipelines of this process that share that memory; 0 is as many as this engine has: one, and one an adapter."""
+    """Pipelines of this process that share that memory, and that of grammars; 0 is as many as this engine has: one, and
+    one an adapter."""
     bare: bool = True
     """Whether the model itself answers too; False spares its pipeline where only adapters are asked."""
 
@@ -115,9 +116,10 @@ class OpenVINO:
         self.adapters = dict(adapters or {})
         vocabulary = tokenizer_for(self.codec)
         self._has_grammars = vocabulary is not None
-        self._kept = Kept(COMPILED)
         names = [*([""] if settings.bare else []), *self.adapters]
-        made = self._maker(directory, vocabulary, settings.pipelines or len(names))
+        pipelines = settings.pipelines or len(names)
+        self._kept = Kept(COMPILED * len(names) // pipelines)
+        made = self._maker(directory, vocabulary, pipelines)
         self._pipes: dict[str, Any] = {name: made(self.adapters.get(name)) for name in names}
         """By the adapter that answers; '' is the model itself."""
 
@@ -209,7 +211,8 @@ class OpenVINO:
         if answering.pattern and not self._has_grammars:
             raise no_bytes()
         if answering.pattern:
-            self._kept.admit(answering.pattern, sampling.json_schema)
+            # Every pipeline compiles it for itself.
+            self._kept.admit(f"{prompt.adapter}\0{answering.pattern}", sampling.json_schema)
         cap = thinking_cap(self.codec, sampling)
         if cap == 0:
             self._force(answering, sampling)
