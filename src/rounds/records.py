@@ -94,6 +94,8 @@ class Prompt(Record):
     template: str
     """`kind@version` of the template that wrote the messages."""
     messages: tuple[Message, ...]
+    adapter: str = Field(default="", exclude_if=lambda name: name == "")
+    """Name of the LoRA adapter that is to answer; '' is the model itself, and is not written."""
 
 
 class Sampling(Record):
@@ -130,6 +132,8 @@ class Trace(Record):
     prompt: Prompt
     model: str
     """Digest of the checkpoint, or the endpoint's model name."""
+    adapter: str = Field(default="", exclude_if=lambda digest: digest == "")
+    """Digest of the adapter that answered; '' for the model itself or an endpoint's, and not written then."""
     engine: str
     sampling: Sampling
     sample: int = 0

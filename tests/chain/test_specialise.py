@@ -71,6 +71,8 @@ def test_adapter_and_merged_model_are_both_kept(run: Path, found: Matrix, specia
     assert (place / "adapter" / "adapter_model.safetensors").is_file()
     assert found.separate["same_five"] == found.separate["cases"] == 2
     assert int(found.separate["bytes_adapter"] or 0) < int(found.separate["bytes_merged"] or 0)
+    assert found.rows[0].adapter == files.digest(place / "adapter")
+    assert found.start_digest == files.digest(run / found.start)
     made = found.rows[0].made
     assert made["steps"] == 2
     assert int(made["replayed"] or 0) <= int(made["lessons"] or 0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -126,3 +128,43 @@ def test_what_stays_shut(
 ) -> None:
     assert main(["serve", str(checkpoint), *options]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_specialists_are_opened_beside_the_model_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rounds.cli import serve
+    from rounds.engine import choose
+    from rounds.recipe import Examine
+    from rounds.serve.specialists import NONE, Specialist, Specialists, Together
+    from rounds.serve.standing import Served, Standing
+
+    asked: list[dict[str, Any]] = []
+
+    class Opened:
+        name = model = "m"
+
+    def opened(directory: Path, engine: str, threads: int, **more: Any) -> Opened:
+        asked.append({"directory": directory, "threads": threads, **more})
+        return Opened()
+
+    monkeypatch.setattr(choose, "open_directory", opened)
+    standing = Standing(word="demonstration", banner="Demonstration", evidence="synthetic", checkpoint="c" * 64)
+    served = Served("mine", tmp_path / "packed", standing, Examine(), tmp_path, tmp_path)
+    own = standing.model_copy(update={"adapter": "a" * 64})
+    one = Specialist(name="surgery", specialty="surgery", adapter=tmp_path / "adapter", standing=own)
+    special = Specialists(tmp_path / "reasoned", (one,), ("mine:neurology is not offered: lost.",))
+    assert isinstance(serve._open(served, special, 3, 4), Together)
+    shared = {"threads": 3, "at_once": 4, "pipelines": 2}  # two pipelines share the memory for their caches
+    assert asked == [
+        {"directory": tmp_path / "packed", **shared},
+        {"directory": tmp_path / "reasoned", **shared, "adapters": {"surgery": one.adapter}, "bare": False},
+    ]
+    serve._say(served, special, "http://here", as_json=True)
+    told = capsys.readouterr()
+    assert json.loads(told.out)["specialists"]["mine:surgery"]["adapter"] == "a" * 64
+    assert "mine:neurology is not offered" in told.err
+    serve._say(served, special, "http://here", as_json=False)
+    assert "mine:surgery answers too. Demonstration." in capsys.readouterr().err
+    given = argparse.Namespace(no_specialists=True, shadow=False, unproven=False, public_key=None)
+    assert serve._specialists(given, served) == NONE

@@ -40,6 +40,25 @@ def deepseek(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def adapted(qwen: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Adapters first/ and second/ for the Qwen checkpoint, and merged-first/, merged-second/ with each folded in."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    place = tmp_path_factory.mktemp("adapted")
+    for seed, name in enumerate(("first", "second")):
+        torch.manual_seed(seed)
+        config = LoraConfig(
+            r=4, lora_alpha=6, target_modules=["q_proj", "v_proj", "down_proj"], init_lora_weights=False,
+            use_rslora=bool(seed), task_type="CAUSAL_LM",
+        )  # fmt: skip
+        model = get_peft_model(checkpoint.load(qwen), config)
+        model.save_pretrained(place / name)
+        checkpoint.save(model.merge_and_unload(), qwen, place / f"merged-{name}")
+    return place
+
+
+@pytest.fixture(scope="session")
 def prompts() -> list[Prompt]:
     """Twelve prompts of different lengths."""
     return [

@@ -63,7 +63,7 @@ def test_a_small_pool_answers_alike_and_takes_turns(qwen: Path, prompts: list[Pr
     for gigabytes in (None, 0.0):
         engine = OpenVINO(exported(qwen), settings=Settings(kv_cache="f32", threads=1, cache_gb=gigabytes))
         told.append([(t.thinking, t.reply) for t in engine.respond(prompts, sampling)])
-        sizes.append(engine._pipe.get_metrics().kv_cache_size_in_bytes)
+        sizes.append(engine._pipes[""].get_metrics().kv_cache_size_in_bytes)
     assert told[0] == told[1]
     assert sizes[1] == cache.FEWEST * cache.BLOCK * cache.bytes_a_token(qwen, "f32")
     assert sizes[0] == 256 * 256 * cache.bytes_a_token(qwen, "f32")  # as many as may be in flight, whole contexts
@@ -88,7 +88,7 @@ def test_an_export_says_how_its_cache_is_held(qwen: Path, tmp_path: Path, prompt
     for kind in (None, "u8", "f16"):
         engine = OpenVINO(tmp_path, settings=Settings(threads=1, kv_cache=kind))
         list(engine.respond(prompts[:1], Sampling(max_tokens=2)))
-        sizes.append(engine._pipe.get_metrics().kv_cache_size_in_bytes)
+        sizes.append(engine._pipes[""].get_metrics().kv_cache_size_in_bytes)
     rows = 256 * 256
     assert sizes == [rows * cache.bytes_a_token(qwen, kind) for kind in ("u8", "u8", "f16")]
     (tmp_path / "engine.json").write_text('{"kv_cache": "u2"}')

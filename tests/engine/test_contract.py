@@ -1,16 +1,19 @@
 """What every engine in this process must do alike."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from rounds import files
+from rounds.engine.choose import open_directory
 from rounds.engine.export import exported
 from rounds.engine.openvino import OpenVINO, Settings
 from rounds.engine.reference import Reference
 from rounds.model import checkpoint
 from rounds.model.tokenizer import Codec, Parts
-from rounds.records import Delta, Prompt, Sampling, Streams, Trace
+from rounds.records import Delta, Prompt, Sampling, Streams, Trace, UserError
 
 GREEDY = Sampling(temperature=0, max_tokens=40)
 
@@ -127,7 +130,7 @@ def test_a_closed_stream_leaves_the_engine_free(engine: Streams, prompts: list[P
     next(answers)
     answers.close()  # type: ignore[attr-defined]
     if isinstance(engine, OpenVINO):
-        assert not engine._pipe.has_non_finished_requests()
+        assert not engine._pipes[""].has_non_finished_requests()
     assert len(list(engine.respond(prompts[:1], GREEDY))) == 1
 
 
@@ -201,6 +204,88 @@ def assert_same_up_to_ties(model, prompt: list[int], expected: list[int], ids: l
     with torch.no_grad():
         logits = model(torch.tensor([prompt + expected[:place]])).logits[0, -1]
     assert abs(float(logits[expected[place]] - logits[ids[place]])) < 1e-4
+
+
+@pytest.fixture(scope="module", params=["openvino", "transformers"])
+def specialists(request: pytest.FixtureRequest, qwen: Path, adapted: Path) -> Streams:
+    """One engine over the checkpoint with both adapters."""
+    folders = {"first": adapted / "first", "second": adapted / "second"}
+    return open_directory(qwen, request.param, threads=1, adapters=folders)
+
+
+def naming(prompts: list[Prompt], *names: str) -> list[Prompt]:
+    """The prompts, each naming the next of the adapters in turn."""
+    return [prompt.model_copy(update={"adapter": names[i % len(names)]}) for i, prompt in enumerate(prompts)]
+
+
+@pytest.fixture(scope="module")
+def expected(qwen: Path, adapted: Path, prompts: list[Prompt]) -> dict[str, list[tuple[str, int, str, str]]]:
+    """What the checkpoint alone answers, and with each adapter merged into its weights."""
+    places = {"": qwen, "first": adapted / "merged-first", "second": adapted / "merged-second"}
+    return {name: told(list(Reference(place, threads=1).respond(prompts, GREEDY))) for name, place in places.items()}
+
+
+def test_every_request_is_answered_by_the_adapter_it_names(
+    specialists: Streams, prompts: list[Prompt], expected: dict[str, list[tuple[str, int, str, str]]], adapted: Path
+) -> None:
+    """Mixed in one call, greedy and float32: the tokens of the merged checkpoint, and the base's own unchanged."""
+    assert not any(a[2:] == b[2:] for a, b in zip(expected["first"], expected["second"], strict=True))
+    names = ("", "first", "second", "first")
+    traces = list(specialists.respond(naming(prompts, *names), GREEDY))
+    assert told(traces) == [expected[names[i % 4]][i] for i in range(len(prompts))]
+    digests = {"": "", **{name: files.digest(adapted / name) for name in ("first", "second")}}
+    assert [trace.adapter for trace in traces] == [digests[trace.prompt.adapter] for trace in traces]
+    assert {trace.model for trace in traces} == {specialists.model}
+
+
+def test_an_adapter_streams_budgets_and_samples_as_the_model_does(specialists: Streams, prompts: list[Prompt]) -> None:
+    sampling = Sampling(temperature=1.0, max_tokens=20, thinking_budget=7, seed=3)
+    (prompt,) = naming(prompts[:1], "second")
+    *pieces, last = specialists.stream(prompt, sampling)
+    assert isinstance(last, Trace)
+    assert told([last]) == told(list(specialists.respond([prompt], sampling)))
+    assert "".join(p.thinking for p in pieces if isinstance(p, Delta)).strip() == last.thinking
+    assert last.thinking_tokens <= 7
+    assert last.adapter
+    other = next(iter(specialists.respond(prompts[:1], sampling)))
+    assert (other.thinking, other.reply) != (last.thinking, last.reply)
+
+
+def test_a_schema_holds_for_an_adapter_too(specialists: Streams, prompts: list[Prompt]) -> None:
+    schema = {"type": "object", "properties": {"urgent": {"type": "boolean"}}, "required": ["urgent"]}
+    sampling = Sampling(temperature=0, max_tokens=80, thinking_budget=3, json_schema=json.dumps(schema))
+    traces = list(specialists.respond(naming(prompts[:3], "", "first", "second"), sampling))
+    assert [set(json.loads(trace.reply)) for trace in traces] == [{"urgent"}] * 3
+
+
+def test_closed_streams_of_adapters_leave_the_engine_free(
+    specialists: Streams, prompts: list[Prompt], expected: dict[str, list[tuple[str, int, str, str]]]
+) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    for name in ("", "first"):
+        stream = specialists.stream(*naming(prompts[:1], name), GREEDY)
+        next(stream)
+        stream.close()  # type: ignore[attr-defined]
+    answers = specialists.respond(naming(prompts, "first", "second"), GREEDY)
+    next(answers)
+    answers.close()  # type: ignore[attr-defined]
+    if isinstance(specialists, OpenVINO):
+        assert not any(pipe.has_non_finished_requests() for pipe in specialists._pipes.values())
+    asked = naming(prompts[:4], "", "first", "second", "first")
+    with ThreadPoolExecutor(4) as pool:
+        together = [list(pieces)[-1] for pieces in pool.map(lambda p: list(specialists.stream(p, GREEDY)), asked)]
+    assert told(together) == [expected[p.adapter][i] for i, p in enumerate(asked)]  # type: ignore[arg-type]
+
+
+def test_an_unknown_adapter_is_named_before_anything_is_answered(
+    specialists: Streams, engine: Streams, prompts: list[Prompt]
+) -> None:
+    asked = naming(prompts[:2], "", "third")
+    with pytest.raises(UserError, match="there is no adapter 'third' here; use one of first, second"):
+        list(specialists.respond(asked, GREEDY))
+    with pytest.raises(UserError, match="there is no adapter 'third' here; this model has none, leave it out"):
+        list(engine.stream(asked[1], GREEDY))
 
 
 def test_parts_are_what_split_says(qwen: Path) -> None:

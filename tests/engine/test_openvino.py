@@ -34,7 +34,7 @@ def test_a_prompt_longer_than_the_context_is_named(qwen: Path) -> None:
     long = Prompt(case_id="c1", template="t@1", messages=(Message(role="user", content="pain " * 400),))
     with pytest.raises(UserError, match="case 'c1': its prompt has"):
         list(engine.respond([long], Sampling()))
-    assert not engine._pipe.has_non_finished_requests()
+    assert not engine._pipes[""].has_non_finished_requests()
 
 
 def test_more_prompts_than_the_batch_holds_keep_their_order(qwen: Path, prompts: list[Prompt]) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from rounds import recipe
 from rounds.model import checkpoint
+from rounds.model.adapter import laid_on
 from rounds.records import Lesson, UserError
 from rounds.train.specialise import mixed, specialise, thinned
 
@@ -55,16 +56,10 @@ def test_adapter_and_merged_model_agree(
     )
     start = checkpoints / "qwen2"
     model, trained = specialise(start, lessons, settings, seed=1, scratch=tmp_path / "s", keep=tmp_path / "adapter")
-    beside = checkpoint.with_adapter(checkpoint.load(start), tmp_path / "adapter")
+    beside = laid_on(checkpoint.load(start), tmp_path / "adapter")
     ids = torch.tensor([[1, 5, 9, 20, 31]])
     with torch.no_grad():
         one, two, before = (m(input_ids=ids).logits for m in (model, beside, checkpoint.load(start)))
     assert trained.steps == 3
     assert torch.allclose(one, two, atol=1e-4)
     assert not torch.allclose(one, before, atol=1e-3)
-
-
-def test_what_is_no_adapter_is_refused(checkpoints: Path, tmp_path: Path) -> None:
-    model = checkpoint.load(checkpoints / "qwen2")
-    with pytest.raises(UserError, match="holds no adapter"):
-        checkpoint.with_adapter(model, tmp_path)

@@ -14,6 +14,7 @@ from rounds.chain.judge import exam_sampling
 from rounds.chain.prepare import read_cases
 from rounds.chain.stage import Work, cores
 from rounds.chain.timing import Way, in_turn
+from rounds.engine.choose import Named
 from rounds.engine.reference import Reference
 from rounds.exam.examine import examine, save
 from rounds.grade.mark import Marker
@@ -34,9 +35,10 @@ def make_separate(work: Work, chosen: recipe.Recipe, specialty: str, start: str,
     cases = cases[::step][: chosen.specialise.separate]
     sat = {}
     template, sampling, marker = chosen.examine.template, exam_sampling(chosen), Marker(load_knowledge())
+    beside = Reference(work.inputs[start], threads=cores(), adapters={specialty: work.inputs[model] / ADAPTER})
     ways = {
         MERGED: Way(Reference(work.inputs[model], threads=cores()), sampling),
-        BESIDE: Way(Reference(work.inputs[start], threads=cores(), adapter=work.inputs[model] / ADAPTER), sampling),
+        BESIDE: Way(Named(beside, specialty), sampling),
     }
     for name, way in ways.items():
         sat[name] = examine(cases, way.responder, template=template, sampling=sampling, marker=marker)

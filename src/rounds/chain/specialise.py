@@ -241,17 +241,23 @@ def specialise_run(run: Path, only: Sequence[str] = ()) -> Matrix:
     )
     found = Matrix(
         start=start_of(chosen),
+        start_digest=files.digest(run / start_of(chosen)),
         thinned=_thinned_words(chosen),
         margin=settings.margin,
         alpha=chosen.compare.alpha,
         evidence=chosen.compare.evidence,
         cases=dict(sorted(Counter(c.specialty for c in read_cases(run / ROOM / "cases", "exam")).items())),
-        rows=tuple(row.model_copy(update={"made": _figures(run, f"on/{slug(row.trained_on)}")}) for row in rows),
+        rows=tuple(row.model_copy(update=_made(run, slug(row.trained_on))) for row in rows),
         separate=_figures(run, f"separate/{slug(settings.thinned or names[0])}") if settings.separate else {},
     )
     files.write_text(run / JSON, found.model_dump_json(indent=1) + "\n")
     write_page(found, f"Specialists of {chosen.name}", run / PAGE)
     return found
+
+
+def _made(run: Path, name: str) -> dict[str, object]:
+    """What its training measured, and which adapter it is."""
+    return {"made": _figures(run, f"on/{name}"), "adapter": files.digest(run / ROOM / "on" / name / ADAPTER)}
 
 
 def _figures(run: Path, name: str) -> dict[str, float | int | str | bool | None]:

@@ -10,16 +10,17 @@ import argparse
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rounds.records import Responder
     from rounds.serve.app import Doors
     from rounds.serve.feedback import Keep
     from rounds.serve.fhir_server import FhirServer
     from rounds.serve.listen import Tls
     from rounds.serve.operate_drift import Watch
+    from rounds.serve.specialists import Specialists
     from rounds.serve.standing import Served
 
 HELP = "Serve a model: OpenAI-compatible API, clinician's page, CDS Hooks, audit log; to this machine unless guarded."
@@ -32,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to bind (default %(default)s)")
     parser.add_argument("--threads", type=int, default=0, help="engine threads; 0 (default): the engine chooses")
     parser.add_argument("--unproven", action="store_true", help="open a checkpoint no passport speaks for")
+    parser.add_argument("--no-specialists", action="store_true", help="leave out the adapters of rounds specialise")
     parser.add_argument("--at-once", type=int, default=8, help="answers written side by side (default %(default)s)")
     parser.add_argument("--waiting", type=int, default=8, help="requests that may wait (default %(default)s)")
     parser.add_argument(
@@ -59,7 +61,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; 0 after a clean stop."""
-    from rounds.engine.choose import open_responder
     from rounds.records import Sampling, UserError
     from rounds.serve import logs
     from rounds.serve.app import create_app
@@ -76,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     # Cheap faults first: a model takes long to load.
     tls = _tls(arguments)
     served = find(arguments.place, arguments.unproven, arguments.public_key)
+    special = _specialists(arguments, served)
     doors = _doors(arguments, tls is not None)
     keep = _keep(arguments)
     fhir = _fhir(arguments)
@@ -85,9 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
         audit = open_audit(arguments.audit or str(served.home / FILE))
         examine = served.examine
         # The engine fills its KV cache from end to end before it uses a place again: no larger than can be used.
-        opened = partial(open_responder, served.checkpoint, threads=arguments.threads, at_once=arguments.at_once)
         with ThreadPoolExecutor(1, initializer=step_back) as aside:
-            responder = aside.submit(opened).result()
+            responder = aside.submit(_open, served, special, arguments.threads, arguments.at_once).result()
         sampling = Sampling(
             temperature=examine.temperature,
             top_p=examine.top_p,
@@ -110,8 +111,9 @@ def run(arguments: argparse.Namespace) -> int:
             at_once=arguments.at_once,
             log_requests=arguments.log_requests,
             fhir=fhir,
+            specialists=special.offered,
         )
-        _say(served, url_of(listening, tls is not None), arguments.json)
+        _say(served, special, url_of(listening, tls is not None), arguments.json)
         serve_until_stopped(app, listening, tls=tls)
     finally:
         listening.close()
@@ -125,11 +127,42 @@ def _watch(served: Served) -> Watch | None:
     return watch(served.home, served.papers, PACKED)
 
 
-def _say(served: Served, url: str, as_json: bool) -> None:
+def _specialists(arguments: argparse.Namespace, served: Served) -> Specialists:
+    """The adapters that answer beside the model; none in shadow mode, which compares the model alone."""
+    from rounds.serve.specialists import NONE, specialists
+
+    if arguments.no_specialists or arguments.shadow:
+        return NONE
+    return specialists(served, arguments.unproven, signed=arguments.public_key is not None)
+
+
+def _open(served: Served, special: Specialists, threads: int, at_once: int) -> Responder:
+    """The engine of the model, and beside it one over the checkpoint that the specialists were trained on."""
+    from rounds.engine import choose
+    from rounds.serve.specialists import Together
+
+    adapters = {one.name: one.adapter for one in special.offered}
+    if not adapters:
+        return choose.open_responder(served.checkpoint, engine="auto", threads=threads, at_once=at_once)
+    shared = 1 + len(adapters)
+    model = choose.open_directory(served.checkpoint, "auto", threads, at_once=at_once, pipelines=shared)
+    beside = choose.open_directory(
+        special.start, "auto", threads, at_once=at_once, adapters=adapters, pipelines=shared, bare=False
+    )
+    return Together(model, beside)
+
+
+def _say(served: Served, special: Specialists, url: str, as_json: bool) -> None:
+    for sentence in special.refused:
+        print(sentence, file=sys.stderr)
     if as_json:
-        print(json.dumps({"url": url, "model": served.name, **served.standing.model_dump()}), flush=True)
+        offered = {f"{served.name}:{one.name}": one.standing.model_dump() for one in special.offered}
+        more = {"specialists": offered} if offered else {}
+        print(json.dumps({"url": url, "model": served.name, **served.standing.model_dump(), **more}), flush=True)
     else:
         print(f"{served.standing.banner}.", file=sys.stderr)
+        for one in special.offered:
+            print(f"{served.name}:{one.name} answers too. {one.standing.banner}.", file=sys.stderr)
         print(f"{served.name} is served at {url} (page) and {url}/v1 (API); Ctrl-C stops.", flush=True)
 
 

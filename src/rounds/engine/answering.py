@@ -6,12 +6,13 @@ Left out on purpose: anything that touches a model.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rounds import files
 from rounds.engine.schema import pattern_of
+from rounds.model.adapter import Adapter
 from rounds.model.tokenizer import Codec, read_object
 from rounds.records import Delta, Prompt, Sampling, Token, Trace, UserError
 
@@ -102,14 +103,35 @@ def context_of(directory: Path) -> int:
     return int(read_object(directory / "config.json").get("max_position_embeddings") or 1 << 30)
 
 
-def trace_of(answering: Answering, codec: Codec, sampling: Sampling, model: str, engine: str) -> Trace:
-    """The finished answer."""
+def need_adapters(there: Collection[str], prompts: Sequence[Prompt]) -> None:
+    """Whether the adapter of each prompt is among those `there`, of which '' is the model itself.
+
+    Raises:
+        UserError: one is not.
+    """
+    wrong = next((prompt.adapter for prompt in prompts if prompt.adapter not in there), None)
+    if wrong is not None:
+        known = ", ".join(sorted(name for name in there if name))
+        advice = f"use one of {known}" if known else "this model has none, leave it out"
+        raise UserError(f"there is no adapter '{wrong[:100]}' here; {advice}.")
+
+
+def digest_in(there: Mapping[str, Adapter], prompt: Prompt) -> str:
+    """Digest of the adapter that a prompt names; '' where it names none."""
+    return there[prompt.adapter].digest if prompt.adapter else ""
+
+
+def trace_of(
+    answering: Answering, codec: Codec, sampling: Sampling, model: str, engine: str, adapter: str = ""
+) -> Trace:
+    """The finished answer; `adapter` is the digest of the one that gave it."""
     parts = codec.split(answering.ids)
     first, ended = answering.first, answering.ended
     return Trace.model_validate(
         {
             "prompt": answering.prompt,
             "model": model,
+            "adapter": adapter,
             "engine": engine,
             "sampling": sampling,
             "sample": answering.sample,

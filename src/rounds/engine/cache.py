@@ -23,14 +23,16 @@ SCALE_BYTES = 8
 MEMORY, GROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 
-def blocks(directory: Path, kv_cache: str, requests: int, context: int, gigabytes: float | None) -> int:
+def blocks(
+    directory: Path, kv_cache: str, requests: int, context: int, gigabytes: float | None, pipelines: int = 1
+) -> int:
     """Blocks of the pool of the model in `directory`: what `requests` of `context` tokens fill, or what memory holds.
 
-    gigabytes: GiB the pool may take; None is half the memory that is free beside the weights, which the engine holds
-    twice while it loads them.
+    gigabytes: GiB the pools may take; None is half the memory that is free beside the weights, which the engine holds
+    twice while it loads them. pipelines: how many share that memory, each with weights and a pool of its own.
     """
-    beside = (free_memory() - 2 * checkpoint.bytes_of(directory)) / 2
-    room = beside if gigabytes is None else gigabytes * 2**30
+    beside = (free_memory() - (pipelines + 1) * checkpoint.bytes_of(directory)) / 2
+    room = (beside if gigabytes is None else gigabytes * 2**30) / pipelines
     wanted = requests * -(-context // BLOCK)
     return max(FEWEST, min(wanted, int(room // (BLOCK * bytes_a_token(directory, kv_cache)))))
 

@@ -1,30 +1,34 @@
 """Which engine runs a model: one visible rule, read from the files.
 
 An endpoint is asked over HTTP. A folder with an OpenVINO model runs on OpenVINO; a checkpoint of a structure that is
-exported runs there too, through an export kept in a hidden folder beside it; every other runs on transformers. Left
-out on purpose: starting servers.
+exported runs there too, through an export kept in a hidden folder beside it; every other runs on transformers, and so
+does one with an adapter that is more than plain LoRA. Left out on purpose: starting servers.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from rounds import files
 from rounds.model import checkpoint
+from rounds.model.adapter import Adapter, read_adapters
 from rounds.model.tokenizer import CHAT_FILE, Codec, read_object
 from rounds.recipe import Model
-from rounds.records import Streams, UserError
+from rounds.records import Delta, Prompt, Sampling, Streams, Trace, UserError
 
 Engine = Literal["auto", "openvino", "transformers", "remote"]
 
 
-def engine_for(directory: Path) -> Literal["openvino", "transformers"]:
+def engine_for(directory: Path, adapters: Iterable[Adapter] = ()) -> Literal["openvino", "transformers"]:
     """The engine `auto` stands for."""
     from rounds.engine import export, openvino
 
+    if not all(one.plain for one in adapters):
+        return "transformers"
     if (directory / openvino.IR).is_file():
         return "openvino"
     structure = read_object(directory / "config.json").get("model_type")
@@ -57,7 +61,7 @@ def open_responder(
         raise UserError("this model is a backbone yet to be made; run the chain first, then give its directory.")
     directory = checkpoint.resolve(model.checkpoint)
     chat = None if (directory / CHAT_FILE).is_file() else model.chat
-    return open_directory(directory, engine, threads, chat, at_once, read_once)
+    return open_directory(directory, engine, threads, chat, at_once, read_once=read_once)
 
 
 def is_endpoint(where: str) -> bool:
@@ -86,29 +90,54 @@ def open_directory(
     threads: int = 0,
     chat: str | None = None,
     at_once: int = 0,
+    *,
     read_once: bool = False,
+    adapters: Mapping[str, Path] | None = None,
+    pipelines: int = 0,
+    bare: bool = True,
 ) -> Streams:
-    """As `open_responder`, for files on this machine.
+    """As `open_responder`, for files on this machine; `pipelines` and `bare` as in `rounds.engine.openvino.Settings`.
+
+    adapters: folders of LoRA adapters for it, by the names that requests have for them.
 
     Raises:
         UserError: the engine cannot run them, or they are faulty.
     """
     from rounds.engine import export, openvino
 
-    chosen = engine_for(directory) if engine == "auto" else engine
+    read = read_adapters(adapters or {}, directory)
+    chosen = engine_for(directory, read.values()) if engine == "auto" else engine
     codec = Codec.load(directory, chat)
     name = f"{directory.name} on {chosen}"
     digest = files.digest(directory)
     if chosen == "openvino":
         folder = directory if (directory / openvino.IR).is_file() else export.exported(directory)
-        settings = openvino.Settings(threads=threads, prefix_caching=read_once)
+        settings = openvino.Settings(threads=threads, prefix_caching=read_once, pipelines=pipelines, bare=bare)
         if at_once:
             settings = replace(settings, batch=at_once)
-        return openvino.OpenVINO(folder, name=name, model=digest, codec=codec, settings=settings)
+        return openvino.OpenVINO(folder, name=name, model=digest, codec=codec, settings=settings, adapters=read)
     if (directory / openvino.IR).is_file():
         raise UserError(
             f"{directory}: is an OpenVINO model; the transformers engine needs the checkpoint it came from."
         )
     from rounds.engine.reference import Reference
 
-    return Reference(directory, name=name, model=digest, codec=codec, threads=threads)
+    return Reference(directory, name=name, model=digest, codec=codec, threads=threads, adapters=adapters)
+
+
+class Named:
+    """A Responder and Streams in which one adapter of another gives every answer."""
+
+    def __init__(self, responder: Streams, adapter: str) -> None:
+        """`responder` must have the adapter; asked for one it lacks, it says so."""
+        self._responder, self._update = responder, {"adapter": adapter}
+        self.name, self.model = f"{responder.name} with {adapter}", responder.model
+        self.batch_invariant = responder.batch_invariant
+
+    def respond(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Trace]:
+        """As the other's. Raises as it does."""
+        return self._responder.respond([prompt.model_copy(update=self._update) for prompt in prompts], sampling)
+
+    def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[Delta | Trace]:
+        """As the other's. Raises as it does."""
+        return self._responder.stream(prompt.model_copy(update=self._update), sampling)

@@ -2,15 +2,17 @@
 
 Fed with token ids by our own Codec, so that two tokenizers cannot drift apart (no OpenVINO tokenizer is needed in the
 folder). The defaults are those of an exam: f32 activations, a 16-bit KV cache, no dynamic quantisation, no prefix
-cache, requests added in the order of the prompts, one seed each. Left out on purpose: beam search, LoRA switching and
-other devices.
+cache, requests added in the order of the prompts, one seed each. An adapter has a pipeline of its own over the same
+files: requests that are added one by one get the adapter their pipeline was built with
+(https://github.com/openvinotoolkit/openvino.genai/pull/3798). Left out on purpose: beam search, DoRA, which the library
+does not know, and other devices.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -23,12 +25,15 @@ from rounds.engine.answering import (
     Pieces,
     begin,
     context_of,
+    digest_in,
     forced_ids,
+    need_adapters,
     seed_of,
     thinking_cap,
     trace_of,
 )
 from rounds.engine.grammar import COMPILED, Kept, no_bytes, tokenizer_for
+from rounds.model.adapter import WEIGHTS, Adapter
 from rounds.model.tokenizer import Codec, read_object
 from rounds.records import Delta, Prompt, Sampling, Trace, UserError
 
@@ -54,7 +59,12 @@ class Settings:
     batch: int = 256
     """Requests in flight."""
     cache_gb: float | None = None
-    """Most the KV cache may take, GiB; None is half the memory that is free beside the weights."""
+    """Most the KV caches may take, GiB; None is half the memory that is free beside the weights."""
+    pipelines: int = 0
+    """Pipelines of this process that share that memory, and that of grammars; 0 is as many as this engine has: one, and
+    one an adapter."""
+    bare: bool = True
+    """Whether the model itself answers too; False spares its pipeline where only adapters are asked."""
 
 
 @dataclass(slots=True)
@@ -78,11 +88,15 @@ class OpenVINO:
         model: str = "",
         codec: Codec | None = None,
         settings: Settings = Settings(),
+        adapters: Mapping[str, Adapter] | None = None,
     ) -> None:
         """Load `directory` (openvino_model.xml, tokenizer.json). `model` is the digest shown in traces.
 
+        adapters: by name, read against the checkpoint that `directory` was exported from.
+
         Raises:
-            UserError: the folder is no such model, or OpenVINO GenAI is not installed or cannot read it.
+            UserError: the folder is no such model, OpenVINO GenAI is not installed or cannot read it, or an adapter is
+                more than plain LoRA.
         """
         if not (directory / IR).is_file():
             raise UserError(f"{directory}: has no {IR}; export or quantise the checkpoint first.")
@@ -99,31 +113,52 @@ class OpenVINO:
         self._context = context_of(directory)
         self._lock = threading.Lock()
         self._next = 0
-        scheduler = openvino_genai.SchedulerConfig()
+        self.adapters = dict(adapters or {})
+        vocabulary = tokenizer_for(self.codec)
+        self._has_grammars = vocabulary is not None
+        names = [*([""] if settings.bare else []), *self.adapters]
+        pipelines = settings.pipelines or len(names)
+        self._kept = Kept(COMPILED * len(names) // pipelines)
+        made = self._maker(directory, vocabulary, pipelines)
+        self._pipes: dict[str, Any] = {name: made(self.adapters.get(name)) for name in names}
+        """By the adapter that answers; '' is the model itself."""
+
+    def _maker(self, directory: Path, vocabulary: Any, pipelines: int) -> Callable[[Adapter | None], Any]:
+        """What builds a pipeline over `directory`, for an adapter or the model itself."""
+        genai, settings = self._genai, self.settings
+        scheduler = genai.SchedulerConfig()
         scheduler.max_num_seqs = settings.batch
         scheduler.max_num_batched_tokens = 4096
         kv_cache = settings.kv_cache or kv_cache_of(directory)
-        scheduler.num_kv_blocks = cache.blocks(directory, kv_cache, settings.batch, self._context, settings.cache_gb)
+        scheduler.num_kv_blocks = cache.blocks(
+            directory, kv_cache, settings.batch, self._context, settings.cache_gb, pipelines
+        )
         scheduler.enable_prefix_caching = settings.prefix_caching
-        properties = _properties(settings, kv_cache)
-        vocabulary = tokenizer_for(self.codec)
-        self._has_grammars = vocabulary is not None
-        self._kept = Kept(COMPILED)
-        new = openvino_genai.ContinuousBatchingPipeline
-        try:
-            if vocabulary is None:
-                self._pipe = new(str(directory), scheduler, "CPU", properties)
-            else:
-                self._pipe = new(str(directory), vocabulary, scheduler, "CPU", **properties)
-        except RuntimeError as error:
-            raise UserError(f"{directory}: OpenVINO cannot load it ({_first_line(error)}); export it again.") from error
+        new = genai.ContinuousBatchingPipeline
+
+        def made(adapter: Adapter | None) -> Any:
+            properties = _properties(settings, kv_cache)
+            if adapter is not None:
+                properties["adapters"] = _configured(genai, adapter)
+            try:
+                if vocabulary is None:
+                    return new(str(directory), scheduler, "CPU", properties)
+                return new(str(directory), vocabulary, scheduler, "CPU", **properties)
+            except RuntimeError as error:
+                raise UserError(
+                    f"{directory}: OpenVINO cannot load it ({_first_line(error)}); export it again."
+                ) from error
+
+        return made
 
     def respond(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Trace]:
         """Yield `sampling.samples` traces for each prompt, in the order of the prompts.
 
         Raises:
-            UserError: a prompt fills the context, or the engine runs out of memory.
+            UserError: a prompt fills the context or names an adapter that is not here, or the engine runs out of
+                memory.
         """
+        need_adapters(self._pipes, prompts)
         waiting = [(prompt, sample) for prompt in prompts for sample in range(sampling.samples)]
         waiting.reverse()
         line: list[_Request] = []  # in order; the head is yielded when it has ended
@@ -132,17 +167,19 @@ class OpenVINO:
             with progress.bar(f"answering ({self.name})", len(waiting)) as advance:
                 while waiting or line:
                     while waiting and running < self.settings.batch:
-                        if waiting[-1][1] == 1 and self.settings.prefix_caching:
-                            self._step(True)  # reads the prompt for the first sample; the others find it in the cache
-                        line.append(self._start(*waiting.pop(), sampling))
+                        prompt, sample = waiting.pop()
+                        if sample == 1 and self.settings.prefix_caching:
+                            self._step(prompt.adapter)  # reads the prompt for sample 0; the cache has it for the others
+                        line.append(self._start(prompt, sample, sampling))
                         running += 1
                     ended = self._advance([request for request in line if _open(request)], sampling)
                     running -= ended
                     if ended:
                         advance(ended)
                     while line and not _open(line[0]):
-                        yield trace_of(line.pop(0).answering, self.codec, sampling, self.model, "openvino")
-                    self._step(any(_open(request) for request in line))
+                        yield self._trace(line.pop(0), sampling)
+                    for name in {_pipe_of(request): None for request in line if _open(request)}:
+                        self._step(name)
         finally:
             self._cancel(line)
 
@@ -150,27 +187,35 @@ class OpenVINO:
         """Yield pieces, then the Trace of the first sample. Closing the iterator frees the engine's slot.
 
         Raises:
-            UserError: the prompt fills the context, or the engine runs out of memory.
+            UserError: the prompt fills the context or names an adapter that is not here, or the engine runs out of
+                memory.
         """
+        need_adapters(self._pipes, [prompt])
         request = self._start(prompt, 0, sampling)
         pieces, beside, seen = Pieces(self.codec), Beside(self.codec, request.answering), 0
         try:
             while _open(request):
-                self._step(True)
+                self._step(_pipe_of(request))
                 self._advance([request], sampling)
                 yield from beside.put(pieces.take(request.answering.ids[seen:]))
                 seen = len(request.answering.ids)
             yield from beside.put(pieces.rest(), last=True)
-            yield trace_of(request.answering, self.codec, sampling, self.model, "openvino")
+            yield self._trace(request, sampling)
         finally:
             self._cancel([request])
+
+    def _trace(self, request: _Request, sampling: Sampling) -> Trace:
+        answering = request.answering
+        adapter = digest_in(self.adapters, answering.prompt)
+        return trace_of(answering, self.codec, sampling, self.model, "openvino", adapter)
 
     def _start(self, prompt: Prompt, sample: int, sampling: Sampling) -> _Request:
         answering = begin(self.codec, prompt, sample, sampling, self._context)
         if answering.pattern and not self._has_grammars:
             raise no_bytes()
         if answering.pattern:
-            self._kept.admit(answering.pattern, sampling.json_schema)
+            # Every pipeline compiles it for itself.
+            self._kept.admit(f"{prompt.adapter}\0{answering.pattern}", sampling.json_schema)
         cap = thinking_cap(self.codec, sampling)
         if cap == 0:
             self._force(answering, sampling)
@@ -255,15 +300,15 @@ class OpenVINO:
         ids = np.array([answering.prompt_ids + answering.ids], dtype=np.int64)
         with self._lock:
             self._next += 1
-            request.handle = self._pipe.add_request(self._next, openvino.Tensor(ids), config)
+            pipe = self._pipes[_pipe_of(request)]
+            request.handle = pipe.add_request(self._next, openvino.Tensor(ids), config)
 
-    def _step(self, needed: bool) -> None:
-        if not needed:
-            return
+    def _step(self, name: str) -> None:
+        pipe = self._pipes[name]
         with self._lock:
-            if self._pipe.has_non_finished_requests():
+            if pipe.has_non_finished_requests():
                 try:
-                    self._pipe.step()
+                    pipe.step()
                 except RuntimeError as error:
                     raise UserError(f"the engine stopped ({_first_line(error)}); ask for fewer tokens.") from error
         time.sleep(0)  # lets another thread that waits for the lock read its tokens
@@ -273,12 +318,35 @@ class OpenVINO:
         with self._lock:
             for request in left:
                 request.handle.cancel()
-            if left and self._pipe.has_non_finished_requests():
-                self._pipe.step()  # a cancelled request gives its cache back at the next step
+            for pipe in (self._pipes[name] for name in {_pipe_of(request): None for request in left}):
+                if pipe.has_non_finished_requests():
+                    pipe.step()  # a cancelled request gives its cache back at the next step
 
 
 def _open(request: _Request) -> bool:
     return request.answering.finish is None
+
+
+def _pipe_of(request: _Request) -> str:
+    return request.answering.prompt.adapter
+
+
+def _configured(genai: Any, adapter: Adapter) -> Any:
+    """The library's own description of an adapter, whose product is computed beside the weights.
+
+    Raises:
+        UserError: it is more than plain LoRA, or cannot be read.
+    """
+    if not adapter.plain:
+        raise UserError(
+            f"{adapter.path}: has DoRA or layers saved whole, which OpenVINO does not know; use transformers."
+        )
+    config = genai.AdapterConfig
+    try:
+        # Its alpha is the whole factor, not divided by the rank.
+        return config(genai.Adapter(str(adapter.path / WEIGHTS)), adapter.scale, config.Mode.MODE_STATIC)
+    except RuntimeError as error:
+        raise UserError(f"{adapter.path}: OpenVINO cannot load it ({_first_line(error)}); make it anew.") from error
 
 
 def kv_cache_of(directory: Path) -> KV:

@@ -2,14 +2,15 @@
 
 One decoding loop over a left-padded batch, so that budgets, seeds and streaming mean the same as in the other engines;
 greedy, it gives the tokens of `model.generate`. float32 unless asked otherwise. Left out on purpose: continuous
-batching (rows that ended are dropped when half of them have), beam search, and GPUs of several machines.
+batching (rows that ended are dropped when half of them have), beam search, and GPUs of several machines. Adapters share
+the weights of the model; rows of a batch that name different ones are computed one after the other.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,16 @@ from rounds.engine.answering import (
     Pieces,
     begin,
     context_of,
+    digest_in,
     forced_ids,
+    need_adapters,
     seed_of,
     thinking_cap,
     trace_of,
 )
 from rounds.engine.grammar import Allowed, Grammars
 from rounds.model import checkpoint
+from rounds.model.adapter import laid_on, read_adapters
 from rounds.model.tokenizer import Codec
 from rounds.records import Delta, Prompt, Sampling, Trace
 
@@ -51,20 +55,19 @@ class Reference:
         threads: int = 0,
         batch: int = 128,
         lanes: int = 0,
-        adapter: Path | None = None,
+        adapters: Mapping[str, Path] | None = None,
     ) -> None:
         """Load `directory`. `threads` 0 leaves torch's setting alone; `batch` is the answers generated together.
 
         lanes: batches side by side, each on one thread; 0 is one a core, where neither `threads` nor a GPU is. What a
         batch answers does not depend on its neighbours.
-        adapter: a folder with a PEFT adapter for it, which stays beside the weights.
+        adapters: folders with PEFT adapters for it by the names that requests have for them.
 
         Raises:
-            UserError: the checkpoint or the adapter is faulty.
+            UserError: the checkpoint or an adapter is faulty.
         """
+        self.adapters = read_adapters(adapters or {}, directory)
         self._model = checkpoint.load(directory, dtype)
-        if adapter is not None:
-            self._model = checkpoint.with_adapter(self._model, adapter)
         import torch
 
         if threads:
@@ -75,6 +78,8 @@ class Reference:
             self._model.set_attn_implementation("eager")
         if torch.cuda.is_available():
             self._model.to("cuda")
+        laid = {name: laid_on(self._model, one.path) for name, one in self.adapters.items()}
+        self._models: dict[str, Any] = {"": self._model, **laid}
         self.codec = codec or Codec.load(directory)
         self.name = name or f"{directory.name} on transformers"
         self.model = model or files.digest(directory)
@@ -90,15 +95,19 @@ class Reference:
         """Yield `sampling.samples` traces for each prompt, in the order of the prompts.
 
         Raises:
-            UserError: a prompt fills the context.
+            UserError: a prompt fills the context, or names an adapter that is not here.
         """
+        need_adapters(self._models, prompts)
         asked = [(prompt, sample) for prompt in prompts for sample in range(sampling.samples)]
         batches = [asked[start : start + self._batch] for start in range(0, len(asked), self._batch)]
         with progress.bar(f"answering ({self.name})", len(asked)) as advance:
             for rows in self._in_lanes(batches, sampling):
                 advance(len(rows))
                 for row in rows:
-                    yield trace_of(row, self.codec, sampling, self.model, "transformers")
+                    yield self._trace(row, sampling)
+
+    def _trace(self, row: Answering, sampling: Sampling) -> Trace:
+        return trace_of(row, self.codec, sampling, self.model, "transformers", digest_in(self.adapters, row.prompt))
 
     def _in_lanes(
         self, batches: Sequence[Sequence[tuple[Prompt, int]]], sampling: Sampling
@@ -108,8 +117,9 @@ class Reference:
 
         def answered(batch: Sequence[tuple[Prompt, int]]) -> list[Answering]:
             rows = [begin(self.codec, prompt, sample, sampling, self._context) for prompt, sample in batch]
-            for _ in self._decode(rows, sampling):
-                pass
+            for name in {row.prompt.adapter: None for row in rows}:  # in the order in which they are first named
+                for _ in self._decode([row for row in rows if row.prompt.adapter == name], sampling):
+                    pass
             return rows
 
         if self._lanes == 1 or len(batches) == 1:
@@ -125,22 +135,23 @@ class Reference:
         """Yield pieces, then the Trace of the first sample.
 
         Raises:
-            UserError: the prompt fills the context.
+            UserError: the prompt fills the context, or names an adapter that is not here.
         """
+        need_adapters(self._models, [prompt])
         row = begin(self.codec, prompt, 0, sampling, self._context)
         pieces, beside, seen = Pieces(self.codec), Beside(self.codec, row), 0
         for _ in self._decode([row], sampling):
             yield from beside.put(pieces.take(row.ids[seen:]))
             seen = len(row.ids)
         yield from beside.put(pieces.rest(), last=True)
-        yield trace_of(row, self.codec, sampling, self.model, "transformers")
+        yield self._trace(row, sampling)
 
     def _decode(self, rows: list[Answering], sampling: Sampling) -> Iterator[None]:
-        """Fill the rows; control comes back after each token."""
+        """Fill the rows, which all name the same adapter; control comes back after each token."""
         import torch
         from transformers import DynamicCache
 
-        device = self._model.device
+        model, device = self._models[rows[0].prompt.adapter], self._model.device
         cap = thinking_cap(self.codec, sampling)
         seeds = [seed_of(sampling, row.prompt.case_id, row.sample) for row in rows]
         draws = [torch.Generator(device=device).manual_seed(seed) for seed in seeds]
@@ -155,7 +166,7 @@ class Reference:
         while True:
             with self._lock, torch.inference_mode():
                 logits = (
-                    self._model(
+                    model(
                         input_ids=ids,
                         attention_mask=mask,
                         position_ids=positions,

@@ -136,7 +136,7 @@ class Remote:
     def _body(self, prompt: Prompt, sample: int, sampling: Sampling) -> dict[str, Any]:
         seed = int(files.digest_of([sampling.seed, prompt.case_id, sample])[:8], 16) >> 1  # 31 bits: all servers agree
         body: dict[str, Any] = {
-            "model": self.model,
+            "model": prompt.adapter or self.model,  # servers offer an adapter as a model of its own name
             "messages": [message.model_dump() for message in prompt.messages],
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
@@ -200,7 +200,7 @@ class Remote:
         first, second = _counts(heard.usage, len(thinking), len(reply))
         return Trace(
             prompt=prompt,
-            model=self.model,
+            model=prompt.adapter or self.model,
             engine="remote",
             sampling=sampling,
             sample=sample,

@@ -34,6 +34,8 @@ class Row(Record):
     """All specialties together: accuracy, and red flags where the cases have any."""
     made: dict[str, float | int | str | bool | None] = Field(default_factory=dict)
     """What its training measured of itself."""
+    adapter: str = ""
+    """SHA-256 of the folder of its adapter; '' in a matrix of an older version."""
 
     @property
     def own(self) -> Verdict:
@@ -64,6 +66,8 @@ class Matrix(Record):
 
     start: str
     """What every specialist began with."""
+    start_digest: str = ""
+    """SHA-256 of that checkpoint's directory; '' in a matrix of an older version."""
     thinned: str = ""
     """The specialty it was taught too little of on purpose, and how little; '' where it was not."""
     margin: float

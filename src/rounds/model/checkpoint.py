@@ -122,24 +122,6 @@ def load(directory: Path, dtype: str = "float32") -> Any:
     return model.eval()
 
 
-def with_adapter(model: Any, adapter: Path) -> Any:
-    """The model with a PEFT adapter beside its weights, in evaluation mode.
-
-    Raises:
-        UserError: the folder holds no safetensors adapter, or one for another model.
-    """
-    if not (adapter / "adapter_config.json").is_file() or not (adapter / "adapter_model.safetensors").is_file():
-        raise UserError(
-            f"{adapter}: holds no adapter (adapter_config.json, adapter_model.safetensors); check the path."
-        )
-    from peft import PeftModel
-
-    try:
-        return PeftModel.from_pretrained(model, adapter, use_safetensors=True).eval()
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"{adapter}: does not fit this model ({str(error).strip()[:160]}); give its own.") from error
-
-
 def save(model: Any, codec: Path, out: Path) -> None:
     """Write weights and configuration of `model` with the tokenizer files of the directory `codec` into `out`.
 

@@ -185,24 +185,27 @@ def add_api(app: "FastAPI", ward: Ward) -> None:
     from fastapi import Request
     from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-    model = {"id": ward.name, "object": "model", "created": 0, "owned_by": "rounds", "rounds": ward.label}
+    shared = {"object": "model", "created": 0, "owned_by": "rounds"}
+    served = {id_: {"id": id_, **shared, "rounds": ward.standing_of(own).label} for id_, own in ward.models.items()}
 
     @app.get("/v1/models")
     async def models(request: Request) -> JSONResponse:
         need(request, "diagnose")
-        return JSONResponse({"object": "list", "data": [model]})
+        return JSONResponse({"object": "list", "data": list(served.values())})
 
     @app.get("/v1/models/{name:path}")
     async def one_model(name: str, request: Request) -> JSONResponse:
         need(request, "diagnose")
-        return JSONResponse(model) if name == ward.name else unknown()
+        return JSONResponse(served[name]) if name in served else unknown()
 
     @app.post("/v1/chat/completions")
     async def chat(asked: ChatRequest, request: Request) -> Response:
         caller = need(request, "diagnose")
-        if asked.model != ward.name:
+        if asked.model not in served:
             return unknown()
-        begun = await ward.begin(_prompt(asked), _sampling(asked, ward), caller, "chat")
+        adapter = ward.adapter_of(asked.model)
+        prompt = _prompt(asked).model_copy(update={"adapter": adapter})
+        begun = await ward.begin(prompt, _sampling(asked, ward.sampling_of(adapter)), caller, "chat")
         if asked.stream:
             pieces = until(begun.job.merged(), asked.stops)
             # Headers go out with the first piece: until then a fault is still an HTTP status.
@@ -214,10 +217,11 @@ def add_api(app: "FastAPI", ward: Ward) -> None:
             traces = await unless_gone(request.receive, begun.job, traces_of(begun.job))
             traces = [cut(trace, asked.stops) for trace in traces]
             hash_ = await ward.conclude(begun, traces)
-        return JSONResponse(_completion(ward, traces, _audited(begun, hash_)))
+        return JSONResponse(_completion(ward, prompt.adapter, traces, _audited(begun, hash_)))
 
     def unknown() -> JSONResponse:
-        return JSONResponse(error_body(404, f"the model served here is '{ward.name}'."), 404)
+        named = f"the model served here is '{ward.name}'." if len(served) == 1 else f"served are {', '.join(served)}."
+        return JSONResponse(error_body(404, named), 404)
 
 
 def _prompt(asked: ChatRequest) -> Prompt:
@@ -231,8 +235,7 @@ def _prompt(asked: ChatRequest) -> Prompt:
     return prompt_for(text, asked.template)
 
 
-def _sampling(asked: ChatRequest, ward: Ward) -> Sampling:
-    own = ward.sampling
+def _sampling(asked: ChatRequest, own: Sampling) -> Sampling:
     tokens = asked.max_completion_tokens or asked.max_tokens or own.max_tokens
     if tokens > own.max_tokens:
         raise UserError(f"max_tokens is {tokens}; this server gives at most {own.max_tokens}.")
@@ -265,7 +268,7 @@ def _usage(traces: list[Trace]) -> dict[str, Any]:
     }
 
 
-def _completion(ward: Ward, traces: list[Trace], audited: dict[str, Any]) -> dict[str, Any]:
+def _completion(ward: Ward, adapter: str, traces: list[Trace], audited: dict[str, Any]) -> dict[str, Any]:
     choices = [
         {
             "index": index,
@@ -275,8 +278,9 @@ def _completion(ward: Ward, traces: list[Trace], audited: dict[str, Any]) -> dic
         }
         for index, trace in enumerate(traces)
     ]
-    head = _head(ward, "chat.completion")
-    return {**head, "choices": choices, "usage": _usage(traces), "rounds": {**ward.label, **audited}}
+    head = _head(ward.model_id(adapter), "chat.completion")
+    label = ward.standing_of(adapter).label
+    return {**head, "choices": choices, "usage": _usage(traces), "rounds": {**label, **audited}}
 
 
 def _logprobs(tokens: Sequence[Token]) -> dict[str, Any]:
@@ -293,18 +297,19 @@ def _audited(asked: Asked, row_hash: str) -> dict[str, Any]:
     return {"request": asked.request_id, "audited": True, "audit": row_hash}
 
 
-def _head(ward: Ward, kind: str) -> dict[str, Any]:
-    return {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": ward.name}
+def _head(model: str, kind: str) -> dict[str, Any]:
+    return {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": model}
 
 
 async def _events(
     ward: Ward, asked: Asked, first: Delta | Trace | None, rest: AsyncIterator[Delta | Trace], request: ChatRequest
 ) -> AsyncIterator[str]:
     """Server-sent events of one request. Its text is marked unaudited; finish reasons come after the result row."""
-    head = _head(ward, "chat.completion.chunk")
+    adapter = asked.job.prompt.adapter
+    head = _head(ward.model_id(adapter), "chat.completion.chunk")
     traces: list[Trace] = []
     shown = False
-    label: dict[str, Any] = {**ward.label, "request": asked.request_id, "audited": False}
+    label: dict[str, Any] = {**ward.standing_of(adapter).label, "request": asked.request_id, "audited": False}
 
     def chunk(
         index: int, delta: dict[str, Any], finish: str | None, rounds: dict[str, Any], tokens: Sequence[Token] = ()

@@ -6,7 +6,7 @@ Left out on purpose: the socket and the server (`rounds.serve.listen`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from rounds.serve.operate_shadow import Shadow, add_shadow
 from rounds.serve.page import add_pages, blank_form
 from rounds.serve.patients import add_patients
 from rounds.serve.session import Callers, Sessions
+from rounds.serve.specialists import Specialist
 from rounds.serve.standing import Standing
 from rounds.serve.ward import Ward
 from rounds.serve.worker import Worker
@@ -82,6 +83,7 @@ def create_app(
     body_seconds: float = BODY_SECONDS,
     log_requests: bool = False,
     fhir: FhirServer | None = None,
+    specialists: Sequence[Specialist] = (),
 ) -> App:
     """The whole ASGI application over one Responder (a `Streams` one is streamed piece by piece).
 
@@ -89,12 +91,13 @@ def create_app(
     `audit` is closed with the application; `home` is the directory of the run, whose report and passport are shown;
     `keep` puts judgements into the encrypted store; in `shadow` mode answers are compared and never shown; `at_once`
     jobs run side by side, `most_waiting` more may wait; `body_limit` is in bytes, `body_seconds` the time a body may
-    take to arrive; of `fhir` a clinician may pick a patient.
+    take to arrive; of `fhir` a clinician may pick a patient; `specialists` are adapters that `responder` has by name.
     """
     metrics = Metrics()
     sessions = Sessions(doors.keys, doors.secure) if doors.keys is not None else None
     worker = Worker(responder, most_waiting, at_once)
-    ward = Ward(name, worker, standing, template, sampling, audit, sessions, operation, metrics)
+    by_name = {one.name: one for one in specialists}
+    ward = Ward(name, worker, standing, template, sampling, audit, sessions, operation, metrics, by_name)
     app = _routes(ward, Desk(ward, home), keep, doors, shadow, fhir)
     gate = Gate(app, doors.hosts, Callers(doors.keys, sessions), body_limit, body_seconds, doors.secure)
     return Watched(gate, metrics, note_request if log_requests else None)

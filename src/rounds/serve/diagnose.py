@@ -3,7 +3,8 @@
 
 Before the model is asked, the case is held against what the model was examined on; outside of it there is an
 abstention with its reason and no guess. With `template: "auto"` the router reads which kind of question it is, and a
-list of diagnoses is then asked for with the very template of the exam. Left out on purpose: the page
+list of diagnoses is then asked for with the very template of the exam; with `model: "auto"` the specialist of the
+specialty that the case reads as answers, in doubt the model itself. Left out on purpose: the page
 (`rounds.serve.page`), and reading FHIR (`rounds.serve.fhir`).
 """
 
@@ -28,6 +29,7 @@ from rounds.serve.fhir_json import FHIR
 from rounds.serve.keys import Caller, need
 from rounds.serve.language import language_of, name_of
 from rounds.serve.opinion import Abstention, Opinion, Reader
+from rounds.serve.specialty import UNSURE, specialty_of
 from rounds.serve.ward import Asked, Ward, traces_of, unless_gone
 from rounds.serve.wording import Wording, wording
 
@@ -45,6 +47,9 @@ class DiagnoseRequest(Record):
     """What is known of the patient, in words; no names."""
     template: str | None = Field(default=None, max_length=64, pattern=r"^(?:auto|[a-z][a-z-]*@[1-9][0-9]*)$")
     """`kind@version`, `auto` for the router's choice; left out, the template of the exam."""
+    model: str | None = Field(default=None, max_length=256)
+    """An id of /v1/models: the model itself, or one of its specialists; `auto` for the specialist of the specialty that
+    the case reads as. Left out, the model itself."""
     max_tokens: int | None = Field(default=None, ge=1, le=131072)
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
 
@@ -60,6 +65,13 @@ class Chosen:
     """Of the answer: `five` is a list of diagnoses."""
     routed: str
     """Kind the router read, '' when it was not asked."""
+    specialty: str = ""
+    """Specialty the case reads as, `unsure` in doubt, '' when nobody asked."""
+
+    @property
+    def adapter(self) -> str:
+        """Name of the adapter that is to answer, '' for the model itself."""
+        return self.prompt.adapter
 
 
 class Desk:
@@ -73,11 +85,11 @@ class Desk:
         self.reader = Reader(self.knowledge)
         self.examined: Examined | None = examined(home, self.knowledge) if home is not None else None
 
-    def choose(self, case: str, asked: str | None) -> Chosen:
-        """The template for one case. The router's list of diagnoses is asked for as it was examined.
+    def choose(self, case: str, asked: str | None, model: str | None = None) -> Chosen:
+        """The template and the model for one case. The router's list of diagnoses is asked for as it was examined.
 
         Raises:
-            UserError: an empty or too long case, an unknown template.
+            UserError: an empty or too long case, an unknown template, no such model.
         """
         own = self.ward.template
         routed = ""
@@ -87,7 +99,14 @@ class Desk:
             lists = templates.load(newest).answer == templates.load(own).answer
             asked = own if routed == PLAIN or lists else newest
         chosen = templates.load(asked or own)
-        return Chosen(case.strip(), prompt_for(case, chosen.name), chosen.name, chosen.answer, routed)
+        prompt, adapter, specialty = prompt_for(case, chosen.name), "", ""
+        if model == templates.AUTO:
+            specialty = specialty_of(case, self.knowledge) or UNSURE
+            adapter = next((name for name, one in self.ward.specialists.items() if one.specialty == specialty), "")
+        elif model is not None:
+            adapter = self.ward.adapter_of(model)
+        prompt = prompt.model_copy(update={"adapter": adapter})
+        return Chosen(case.strip(), prompt, chosen.name, chosen.answer, routed, specialty)
 
     def abstention(self, chosen: Chosen, say: Wording | None = None) -> Abstention | None:
         """Why this case is not put to the model, None when nothing speaks against it."""
@@ -150,8 +169,10 @@ class Desk:
         return {
             "request": request,
             "case": chosen.case,
-            "model": self.ward.name,
-            "standing": self.ward.label,
+            "model": self.ward.model_id(chosen.adapter),
+            "standing": self.ward.standing_of(chosen.adapter).label,
+            "specialist": self.ward.specialists[chosen.adapter].specialty if chosen.adapter else "",
+            "specialty": chosen.specialty,
             "template": chosen.template,
             "template_examined": chosen.template == self.ward.template if self.examined is not None else None,
             "answer_form": chosen.form,
@@ -182,13 +203,12 @@ def reason(limit: str, case: str, known: Examined | None, say: Wording) -> str:
     )
 
 
-def sampling_for(ward: Ward, asked: DiagnoseRequest) -> Sampling:
-    """The sampling of the exam, with what a request may change.
+def sampling_for(own: Sampling, asked: DiagnoseRequest) -> Sampling:
+    """The sampling of the exam, `own`, with what a request may change.
 
     Raises:
         UserError: more tokens than are served.
     """
-    own = ward.sampling
     if asked.max_tokens is not None and asked.max_tokens > own.max_tokens:
         raise UserError(f"max_tokens is {asked.max_tokens}; this server gives at most {own.max_tokens}.")
     changed = {"max_tokens": asked.max_tokens, "seed": asked.seed}
@@ -231,8 +251,8 @@ def add_diagnose(app: "FastAPI", desk: Desk) -> None:
     @app.post("/v1/diagnose")
     async def diagnose(asked: DiagnoseRequest, request: Request) -> Response:
         caller = need(request, "diagnose")
-        sampling = sampling_for(ward, asked)
-        chosen = await asyncio.to_thread(desk.choose, asked.case, asked.template)
+        chosen = await asyncio.to_thread(desk.choose, asked.case, asked.template, asked.model)
+        sampling = sampling_for(ward.sampling_of(chosen.adapter), asked)
         why = await asyncio.to_thread(desk.abstention, chosen, say)
         if why is not None:
             return told(request, await decline(desk, chosen, why, caller, "diagnose", say))

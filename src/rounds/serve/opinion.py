@@ -92,6 +92,10 @@ class Opinion(Record):
     """`five` for a list of diagnoses; else the form the template asks for, and `diagnoses` stays empty."""
     routed: str = ""
     """Kind the router read in the text, '' when the caller chose; `plain` when the router was not sure."""
+    specialist: str = ""
+    """Specialty whose adapter answered, '' where the model itself did; its digest is in `standing`."""
+    specialty: str = ""
+    """Specialty the case was read as, to choose who answers: `unsure` in doubt, '' when the caller chose."""
     language: str
     """ISO 639-1, '' when it cannot be told."""
     red_flags: tuple[RedFlag, ...] = ()

@@ -51,6 +51,7 @@ class Shown:
 
     case: str = ""
     template: str = ""
+    model: str = ""
     from_fhir: str = ""
     fault: str = ""
     opinion: Opinion | None = None
@@ -159,7 +160,8 @@ def add_stream(app: "FastAPI", desk: Desk, pages: Pages, tickets: Tickets) -> No
             if why is not None:
                 opinion = await decline(desk, wanted.chosen, why, wanted.caller, "page", wanted.say)
                 return HTMLResponse(inner(request, wanted, opinion))
-            begun = await desk.ward.begin(wanted.chosen.prompt, desk.ward.sampling, wanted.caller, "page")
+            sampling = desk.ward.sampling_of(wanted.chosen.adapter)
+            begun = await desk.ward.begin(wanted.chosen.prompt, sampling, wanted.caller, "page")
         except FAULTS as error:
             status, headers = status_of(error)
             return Response(sentence(error), status, headers, media_type="text/plain; charset=utf-8")
@@ -177,7 +179,9 @@ def add_stream(app: "FastAPI", desk: Desk, pages: Pages, tickets: Tickets) -> No
 
 
 def _typed(fields: dict[str, str]) -> Shown:
-    return Shown(case=fields.get("case", ""), template=fields.get("template", "")[:64])
+    return Shown(
+        case=fields.get("case", ""), template=fields.get("template", "")[:64], model=fields.get("model", "")[:256]
+    )
 
 
 async def _wanted(desk: Desk, request: "Request", fields: dict[str, str]) -> Wanted:
@@ -189,7 +193,7 @@ async def _wanted(desk: Desk, request: "Request", fields: dict[str, str]) -> Wan
     """
     caller, shown, say = need(request, "diagnose"), _typed(fields), say_for(request)
     typed = await asyncio.to_thread(case_of, fields, say)
-    chosen = await asyncio.to_thread(desk.choose, typed.case, shown.template or None)
+    chosen = await asyncio.to_thread(desk.choose, typed.case, shown.template or None, shown.model or None)
     return Wanted(replace(shown, case=typed.case, from_fhir=typed.from_fhir), chosen, say, caller)
 
 
@@ -197,7 +201,8 @@ async def _opinion(desk: Desk, wanted: Wanted, request: "Request") -> Opinion:
     why = await asyncio.to_thread(desk.abstention, wanted.chosen, wanted.say)
     if why is not None:
         return await decline(desk, wanted.chosen, why, wanted.caller, "page", wanted.say)
-    begun = await desk.ward.begin(wanted.chosen.prompt, desk.ward.sampling, wanted.caller, "page")
+    sampling = desk.ward.sampling_of(wanted.chosen.adapter)
+    begun = await desk.ward.begin(wanted.chosen.prompt, sampling, wanted.caller, "page")
     async with desk.ward.following(begun):
         traces = await unless_gone(request.receive, begun.job, traces_of(begun.job))
         return await finish(desk, wanted.chosen, begun, traces, wanted.say)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from rounds.files import digest, read_text
 from rounds.recipe import Examine, read
 from rounds.records import Record, UserError
@@ -40,6 +42,8 @@ class Standing(Record):
     """Kind of evidence in the passport, '' when there is none."""
     checkpoint: str
     """SHA-256 of the checkpoint's directory."""
+    adapter: str = Field(default="", exclude_if=lambda digest: digest == "")
+    """SHA-256 of the adapter's directory that answers on it; '' for the checkpoint itself, and not written then."""
     passport: str = ""
     """SHA-256 of the passport file that says so, '' without one."""
     signed: bool = False
@@ -56,6 +60,7 @@ class Standing(Record):
             "evidence": self.evidence,
             "checkpoint": self.checkpoint,
             "passport": self.passport,
+            **({"adapter": self.adapter} if self.adapter else {}),
         }
 
 

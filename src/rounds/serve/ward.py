@@ -11,9 +11,9 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from rounds.records import Prompt, Sampling, Trace, UserError
@@ -22,6 +22,7 @@ from rounds.serve.keys import Caller
 from rounds.serve.metrics import Metrics
 from rounds.serve.operate import Operation
 from rounds.serve.session import Sessions
+from rounds.serve.specialists import Specialist
 from rounds.serve.standing import Standing
 from rounds.serve.worker import Busy, EngineFailed, Job, Worker
 
@@ -64,11 +65,40 @@ class Ward:
     operation: Operation | None = None
     """The kill switch and the watch for drift; None where nothing is kept beside what is served."""
     metrics: Metrics | None = None
+    specialists: Mapping[str, Specialist] = field(default_factory=dict)
+    """Adapters that may answer instead of the model, by the name a prompt has for them."""
 
     @property
     def label(self) -> dict[str, str]:
         """Beside every model, reply and first piece of a stream."""
         return self.standing.label
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Adapter ('' for the model itself) by model id in the API."""
+        return {self.model_id(adapter): adapter for adapter in ("", *self.specialists)}
+
+    def model_id(self, adapter: str) -> str:
+        """In the API: the model's name, and after a colon the adapter's."""
+        return f"{self.name}:{adapter}" if adapter else self.name
+
+    def adapter_of(self, model: str) -> str:
+        """The adapter that a model id in the API means; '' is the model itself.
+
+        Raises:
+            UserError: nothing here has this id.
+        """
+        if model not in self.models:
+            raise UserError(f"there is no such model here; use one of {', '.join(self.models)}.")
+        return self.models[model]
+
+    def standing_of(self, adapter: str) -> Standing:
+        """What may be claimed of the model, or of one of its adapters."""
+        return self.specialists[adapter].standing if adapter else self.standing
+
+    def sampling_of(self, adapter: str) -> Sampling:
+        """The sampling of the exam; the thinking budget was chosen for the model itself alone."""
+        return self.sampling.model_copy(update={"thinking_budget": None}) if adapter else self.sampling
 
     async def begin(self, prompt: Prompt, sampling: Sampling, caller: Caller, door: str) -> Asked:
         """Take a place in the queue, commit the request row, and only then let the engine have the prompt.
@@ -115,7 +145,7 @@ class Ward:
         row = await self.audit.result(self._entry(asked, "result", reply=reply, finish=finish))
         if self.metrics is not None:
             self.metrics.answer(asked.door, traces)
-        if self.operation is not None:
+        if self.operation is not None and not asked.job.prompt.adapter:  # its exam is the model's own
             self.operation.note(asked.job.prompt, traces, self.audit)
         return row.hash
 
@@ -180,13 +210,16 @@ class Ward:
         sampling = asked.job.sampling.model_dump()
         schema = sampling.pop("json_schema")
         sampling["json_schema"] = hashlib.sha256(schema.encode()).hexdigest() if schema else ""
+        standing = self.standing_of(asked.job.prompt.adapter)
+        if standing.adapter:
+            sampling["adapter"] = standing.adapter
         return Entry(
             kind=kind,
             request=asked.request_id,
             caller=asked.caller.name,
             door=asked.door,
-            model=self.standing.checkpoint,
-            passport=self.standing.passport,
+            model=standing.checkpoint,
+            passport=standing.passport,
             template=asked.job.prompt.template,
             sampling=json.dumps(sampling),
             **more,
