@@ -3,10 +3,11 @@
     python benchmarks/grading.py [DATA] [--list]      DATA holds 01_…, 04_… and so on; default ../shared/data
 
 Diagnoses: Cohen's kappa with the marks recorded in 01 (both systems, all runs) and 04 (answers to the vignette and to
-the conversation, given as lists and once more as replies to be read), the precision of a hit, confusion tables strict and lenient, by half (ids parted by SHA-256). The
-recorded graders contradict themselves on one and the same pair; so the precision is also given against the mark that
-a pair got more often, and the agreement of that majority with the single marks is shown as the ceiling. `--list`
-prints every false hit and the most frequent misses; without it only counts are printed, never a word of the data.
+the conversation, given as lists and once more as replies to be read), the precision of a hit, confusion tables strict
+and lenient, by half (ids parted by SHA-256). The recorded graders contradict themselves on one and the same pair; so
+the precision is also given against the mark that a pair got more often, and the agreement of that majority with the
+single marks is shown as the ceiling. `--list` prints every false hit and the most frequent misses; without it only
+counts are printed, never a word of the data.
 Options, yes/no/maybe and numbers: published or recorded scores read again from the recorded answers (09, 10, 11, 12),
 and right answers written in several ways and read back (10, 16, 30, 33). Left out on purpose: any judge.
 """
@@ -93,7 +94,7 @@ def half(case_id: str) -> int:
 def as_replies(answers: Recorded) -> Recorded:
     """The same answers as the text of a reply, to be read before it is marked."""
     found = Recorded("CRAFT-MD replies", answers.cases, [], answers.marks, answers.unparsed)
-    found.given = [Given(one.case_id, one.sample, None, *(one.listed or ())) for one in answers.given]
+    found.given = [Given(one.case_id, one.sample, None, ", ".join(one.listed or ())) for one in answers.given]
     return found
 
 
