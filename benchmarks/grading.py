@@ -3,10 +3,11 @@
     python benchmarks/grading.py [DATA] [--list]      DATA holds 01_…, 04_… and so on; default ../shared/data
 
 Diagnoses: Cohen's kappa with the marks recorded in 01 (both systems, all runs) and 04 (answers to the vignette and to
-the conversation), the precision of a hit, confusion tables strict and lenient, by half (ids parted by SHA-256). The
-recorded graders contradict themselves on one and the same pair; so the precision is also given against the mark that
-a pair got more often, and the agreement of that majority with the single marks is shown as the ceiling. `--list`
-prints every false hit and the most frequent misses; without it only counts are printed, never a word of the data.
+the conversation, given as lists and once more as replies to be read), the precision of a hit, confusion tables strict
+and lenient, by half (ids parted by SHA-256). The recorded graders contradict themselves on one and the same pair; so
+the precision is also given against the mark that a pair got more often, and the agreement of that majority with the
+single marks is shown as the ceiling. `--list` prints every false hit and the most frequent misses; without it only
+counts are printed, never a word of the data.
 Options, yes/no/maybe and numbers: published or recorded scores read again from the recorded answers (09, 10, 11, 12),
 and right answers written in several ways and read back (10, 16, 30, 33). Left out on purpose: any judge.
 """
@@ -37,7 +38,7 @@ from rounds.stats.agreement import cohen
 
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 AVEY, CRAFT = "01_avey_vignettes_five_ddx", "04_craft_md"
-TARGETS = {"Avey lists": (0.65, 0.75), "CRAFT-MD answers": (0.85, 0.90)}
+TARGETS = {"Avey lists": (0.65, 0.75), "CRAFT-MD answers": (0.85, 0.90), "CRAFT-MD replies": (0.85, 0.90)}
 CRAFT_FIELDS = (("vignette_frq", "frq_ok"), ("multiturn_frq", "mt_ok"))
 
 
@@ -90,6 +91,13 @@ def half(case_id: str) -> int:
     return int(hashlib.sha256(case_id.encode()).hexdigest(), 16) % 2
 
 
+def as_replies(answers: Recorded) -> Recorded:
+    """The same answers as the text of a reply, to be read before it is marked."""
+    found = Recorded("CRAFT-MD replies", answers.cases, [], answers.marks, answers.unparsed)
+    found.given = [Given(one.case_id, one.sample, None, ", ".join(one.listed or ())) for one in answers.given]
+    return found
+
+
 def diagnoses(recorded: Recorded, cascade: Cascade, listed: bool) -> None:
     """Print agreement of one set."""
     start = time.perf_counter()
@@ -106,13 +114,15 @@ def diagnoses(recorded: Recorded, cascade: Cascade, listed: bool) -> None:
     strict = [one.correct is True for one in grades]
     lenient = [one.correct is True or one.near_rank is not None for one in grades]
     print(f"{'':28}{'both':>7}{'only rec.':>10}{'only ours':>10}{'neither':>9}  {'kappa':>7}  95 %           precision")
-    table("word sets alike", recorded.marks, words)
+    if any(given.listed for given in recorded.given):
+        table("word sets alike", recorded.marks, words)
     table(f"strict (kappa >= {least})", recorded.marks, strict)
     for part in (0, 1):
         chosen = [place for place, one in enumerate(grades) if half(one.case_id) == part]
         table(f"  half {part}", [recorded.marks[p] for p in chosen], [strict[p] for p in chosen])
     table("lenient", recorded.marks, lenient)
     told = figures(graded)
+    print(f"unreadable: {told['unreadable']}")
     print("levels: " + ", ".join(f"{level} {told[f'by_{level}']}" for level in ("exact", "synonym", "code")))
     contradictions(recorded, grades, strict)
     if listed:
@@ -373,7 +383,7 @@ def main() -> None:
     knowledge = load()
     cascade = Cascade(knowledge)
     sets = (avey(arguments.data), craft(arguments.data))
-    for recorded in sets:
+    for recorded in (*sets, as_replies(sets[1])):
         diagnoses(recorded, cascade, arguments.list)
     icd(arguments.data, cascade)
     options_recorded(arguments.data)
