@@ -1,7 +1,8 @@
 """Checkpoints on disk: found, checked before anything is loaded, loaded, saved.
 
-Safetensors only: pickled weights run code when read, and so do `auto_map` modules, hence both are refused. Left out
-on purpose: other layouts than Hugging Face's, and quantised weights, which `rounds.engine` runs from their own folder.
+Safetensors only: pickled weights run code when read, and so do `auto_map` modules, hence both are refused. Quantised
+weights (compressed-tensors) are unpacked, for checks and not for speed. Left out on purpose: other layouts than Hugging
+Face's.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def load(directory: Path, dtype: str = "float32") -> Any:
             output_loading_info=True,
             **extra,
         )
-    except (ValueError, KeyError, RuntimeError, OSError, SafetensorError) as error:
+    except (ValueError, KeyError, RuntimeError, OSError, ImportError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{directory}: cannot be loaded ({first[:200]}); check that it is a causal model.") from error
     missing = sorted(report["missing_keys"])
@@ -119,6 +120,10 @@ def load(directory: Path, dtype: str = "float32") -> Any:
         raise UserError(
             f"{directory}: its tokenizer has {size} entries and its embedding {rows} rows; use the matching tokenizer."
         )
+    if "quantization_config" in settings:
+        # Packed weights are unpacked in the first pass, where two threads would do it twice.
+        with torch.inference_mode():
+            model(input_ids=torch.zeros((1, 1), dtype=torch.long))
     return model.eval()
 
 
