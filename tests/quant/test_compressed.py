@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -54,11 +55,15 @@ def test_which_layers_take_how_many_bits(qwen: Path) -> None:
 
 def test_layers_a_server_multiplies_as_one_share_their_bits(qwen: Path) -> None:
     chosen = ("model.layers.1.self_attn.k_proj", "model.layers.0.mlp.up_proj", "model.layers.0.mlp.down_proj")
-    assert _groups(checkpoint.load(qwen), Quantize(), 32, chosen)["eight"]["targets"] == [
+    found = _groups(checkpoint.load(qwen), Quantize(), 32, chosen)
+    spared = [
         *(f"model.layers.0.mlp.{name}_proj" for name in ("down", "gate", "up")),
         *(f"model.layers.1.self_attn.{name}_proj" for name in ("k", "q", "v")),
-        HEAD,
     ]
+    assert found["eight"]["targets"] == [*spared, HEAD]
+    (pattern,) = found["four"]["targets"]
+    assert not any(re.match(pattern.removeprefix("re:"), name) for name in spared)
+    assert re.match(pattern.removeprefix("re:"), "model.layers.1.mlp.down_proj")
     with pytest.raises(UserError, match=r"'model.layers.9.mlp.up_proj' .* is not in the model"):
         _groups(checkpoint.load(qwen), Quantize(), 32, ("model.layers.9.mlp.up_proj",))
 
@@ -73,6 +78,8 @@ def test_four_bits_are_small_near_and_load_again(qwen: Path, texts: list[list[in
             ("eight", Quantize(bits=8)),
         )
     }
+    spared = compress(qwen, texts, Quantize(group=64), tmp_path / "spared", ("model.layers.0.mlp.up_proj",))
+    assert (spared["tensors_4_bit"], spared["tensors_8_bit"]) == (12, 3)
     found = made["gptq"]
     assert (found["group"], found["tensors_4_bit"], found["tensors_8_bit"]) == (32, 14, 1)
     assert found["bytes_after"] < made["eight"]["bytes_after"] < found["bytes_before"]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -83,6 +84,8 @@ def compress(
         _round(model, sequences, settings, _groups(model, settings, group, eight))
         with files.making(out) as partial:
             model.save_pretrained(partial, save_compressed=True)
+            for weights in partial.glob("*.safetensors"):
+                weights.chmod((partial / "config.json").stat().st_mode)  # written for their owner alone
             checkpoint.copy_tokenizer(directory, partial)
             write_chat(partial, checkpoint.chat_of(directory))
     weights = total(inventory(directory)).weights
@@ -102,8 +105,6 @@ def compress(
 
 
 def _linears(model: Any) -> Iterator[tuple[str, Any]]:
-    import re
-
     import torch
 
     for name, module in model.named_modules():
@@ -116,7 +117,7 @@ def _has_experts(model: Any) -> bool:
 
 
 def _groups(model: Any, settings: Quantize, group: int, eight: Collection[str]) -> dict[str, Any]:
-    """llmcompressor's config groups; names are matched before patterns.
+    """llmcompressor's config groups. No layer is in two of them: which one counts then differs between readers.
 
     Raises:
         UserError: `eight` names a layer that is not there.
@@ -130,7 +131,8 @@ def _groups(model: Any, settings: Quantize, group: int, eight: Collection[str]) 
         raise UserError(f"layer '{unknown}' is to stay in 8 bits and is not in the model; measure its layers again.")
     spared = sorted({name for layer in eight for name in _together(layer) if name in names})
     tied = bool(model.config.tie_word_embeddings)  # a tied head is the embeddings, which stay as they are
-    patterns = [f"re:{LINEAR}", *([f"re:{EXPERTS}"] if _has_experts(model) else [])]
+    others = rf"(?!(?:{'|'.join(map(re.escape, spared))})$)" if spared else ""
+    patterns = [f"re:{others}{LINEAR}", *([f"re:{others}{EXPERTS}"] if _has_experts(model) else [])]
     if settings.bits == 8:
         return {"eight": {"targets": [*patterns, *([] if tied else [HEAD])], "weights": whole}}
     head_in_four = settings.everything and not tied
