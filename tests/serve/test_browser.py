@@ -20,6 +20,8 @@ from rounds.serve.app import Doors
 from rounds.serve.fhir_server import FhirServer
 from rounds.serve.hooks_call import RECORD
 from rounds.serve.keys import Keys, new_key, write_keys
+from rounds.serve.specialists import Specialist
+from rounds.serve.standing import Standing
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
@@ -164,6 +166,31 @@ def test_without_javascript(browser: Any, make_app: Any, serve: Any, make_script
         page.go_back()  # to the blank page: nothing was kept, nothing is asked again
         assert page.locator("#case").input_value() == ""
         assert page.locator(".diagnoses").count() == 0
+
+
+def test_a_specialist_is_chosen_by_what_the_case_reads_as(
+    browser: Any, make_app: Any, serve: Any, make_scripted: Any, tmp_path: Path
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    shown = Standing(word="unproven", banner="Unproven, not for patients", evidence="x", checkpoint="c", adapter="a")
+    one = Specialist(name="paediatrics", specialty="paediatrics", adapter=tmp_path, standing=shown)
+    scripted = make_scripted(THINKING, REPLY)
+    narrow = {"viewport": {"width": 390, "height": 900}}
+    with serve(make_app(scripted, specialists=[one])) as url, visiting(browser, url, **narrow) as page:
+        page.get_by_label("Who answers").select_option("auto")
+        page.locator("#case").fill("A 2-year-old boy has a barking cough, a hoarse voice, stridor and a runny nose.")
+        page.get_by_role("button", name="Ask for five diagnoses").click()
+        page.get_by_text("The specialist for paediatrics is asked").wait_for()
+        assert page.get_by_text("choose the model yourself to override that").is_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert [found["id"] for found in Axe().run(page).response["violations"]] == []
+        page.locator("details.again summary").click()
+        assert page.get_by_label("Who answers").input_value() == "auto"
+        page.get_by_label("Who answers").select_option("")
+        page.get_by_role("button", name="Ask for five diagnoses").click()
+        page.get_by_text("The specialist for paediatrics is asked").wait_for(state="detached")
+    assert [prompt.adapter for prompt in scripted.prompts] == ["paediatrics", ""]
 
 
 def test_a_second_press_asks_once(browser: Any, make_app: Any, serve: Any, scripted: Any) -> None:
