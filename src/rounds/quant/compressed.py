@@ -84,8 +84,8 @@ def compress(
         _round(model, sequences, settings, _groups(model, settings, group, eight))
         with files.making(out) as partial:
             model.save_pretrained(partial, save_compressed=True)
-            for weights in partial.glob("*.safetensors"):
-                weights.chmod((partial / "config.json").stat().st_mode)  # written for their owner alone
+            for path in partial.glob("*.safetensors"):
+                path.chmod((partial / "config.json").stat().st_mode)  # written for their owner alone
             checkpoint.copy_tokenizer(directory, partial)
             write_chat(partial, checkpoint.chat_of(directory))
     weights = total(inventory(directory)).weights
