@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,9 +102,9 @@ def test_a_budget_that_mixed_rungs_pass_leaves_the_distilled_one(
     named: list[str] = []
     make = ladder.made
 
-    def noted(directory: Path, own: Sequence[Text], plan: ladder.Plan, trial: Path, eight: Sequence[str]) -> Figures:
+    def noted(directory: Path, own: Sequence[Text], plan: ladder.Plan, *more: Any) -> Figures:
         named.append(plan.name)
-        return make(directory, own, plan, trial, eight)
+        return make(directory, own, plan, *more)
 
     monkeypatch.setattr(ladder, "made", noted)
     monkeypatch.setattr(ladder, "_held", lambda same: (False, "not held"))

