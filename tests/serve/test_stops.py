@@ -40,3 +40,9 @@ def shown(text: str, cuts: list[int], stops: tuple[str, ...]) -> str:
 def test_streamed_as_whole(text: str, cuts: list[int], stops: list[str]) -> None:
     place = place_of(text, stops)
     assert shown(text, cuts, tuple(stops)) == (text if place < 0 else text[:place])
+
+
+def test_a_longer_stop_string_that_began_before_counts_first() -> None:
+    assert shown("baXbb", [1, 2, 3, 4], ("aXbb", "Xb")) == "b"
+    assert shown("baXba", [1, 2, 3, 4], ("aXbb", "Xb")) == "ba"
+    assert shown("baXb", [1, 2, 3, 4], ("aXbb", "Xb")) == "ba"

@@ -30,8 +30,10 @@ async def until(pieces: AsyncIterator[Delta | Trace], stops: Sequence[str]) -> A
     held, ended = "", False
     async for piece in pieces:
         if isinstance(piece, Trace):
-            if held and not ended:
-                yield Delta(reply=held)
+            place = place_of(held, stops)
+            rest = held if place < 0 else held[:place]
+            if rest and not ended:
+                yield Delta(reply=rest)
             held, ended = "", False
             yield cut(piece, stops)
         elif not piece.reply or not stops:
@@ -39,8 +41,9 @@ async def until(pieces: AsyncIterator[Delta | Trace], stops: Sequence[str]) -> A
         elif not ended:
             held += piece.reply
             place = place_of(held, stops)
-            ended = place >= 0
-            shown = place if ended else len(held) - _begun(held, stops)
+            begun = len(held) - _begun(held, stops)
+            ended = 0 <= place <= begun  # else a longer one may have begun before it
+            shown = place if ended else begun
             if shown:
                 yield Delta(thinking=piece.thinking, reply=held[:shown])
             held = "" if ended else held[shown:]
