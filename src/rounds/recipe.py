@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from rounds.records import Evidence, Record, UserError
 
@@ -189,14 +189,9 @@ class Distil(Optimiser):
     """Muon for matrices, with the full method."""
     controls: bool = True
     """Train the two answer-only controls beside it: same cases, same tokens."""
-    policy: float = Field(default=0.0, ge=0, le=0.5)
-    """Share of the lessons that are grounded in policy: requests of harm declined, questions about care answered."""
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_off(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Runs made before this field was there keep their digests: it is written where it is used."""
-        fields: dict[str, Any] = written(self)
-        return {name: value for name, value in fields.items() if name != "policy" or value}
+    policy: float = Field(default=0.0, ge=0, le=0.5, exclude_if=lambda share: share == 0)
+    """Share of the lessons that are grounded in policy: requests of harm declined, questions about care answered. 0 is
+    not written, so that runs made before this field was there keep their digests."""
 
 
 class Grpo(Optimiser):

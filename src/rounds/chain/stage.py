@@ -20,7 +20,19 @@ from pathlib import Path
 from rounds import files
 from rounds.records import Figures, Step, UserError
 
-PACKAGES = ("rounds", "torch", "transformers", "trl", "peft", "openvino", "openvino-genai", "nncf", "optimum-intel")
+PACKAGES = (
+    "rounds",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "openvino",
+    "openvino-genai",
+    "nncf",
+    "optimum-intel",
+    "llmcompressor",
+    "compressed-tensors",
+)
 
 DISK_FULL = ("(os error 27)", "(os error 28)", "(os error 122)", "iostream error")
 """How safetensors and OpenVINO say that a file may not grow, or the disk or a quota is full: they raise no OSError."""

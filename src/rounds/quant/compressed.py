@@ -23,7 +23,7 @@ from rounds import files
 from rounds.engine.export import quiet
 from rounds.model import checkpoint
 from rounds.model.tokenizer import write_chat
-from rounds.quant.inventory import inventory, total
+from rounds.quant.inventory import packing
 from rounds.quant.openvino import group_of
 from rounds.recipe import Quantize
 from rounds.records import UserError
@@ -88,20 +88,7 @@ def compress(
                 path.chmod((partial / "config.json").stat().st_mode)  # written for their owner alone
             checkpoint.copy_tokenizer(directory, partial)
             write_chat(partial, checkpoint.chat_of(directory))
-    weights = total(inventory(directory)).weights
-    types = total(inventory(out)).types
-    return {
-        "bytes_before": checkpoint.bytes_of(directory),
-        "bytes_after": checkpoint.bytes_of(out),
-        "bits_per_weight": 8 * checkpoint.bytes_of(out) / weights,
-        "weights": weights,
-        "group": group,
-        "tensors_4_bit": types.get("i4", 0),
-        "tensors_8_bit": types.get("i8", 0),
-        "calibration_sequences": len(sequences),
-        "calibration_tokens": sum(map(len, sequences)),
-        "seconds": time.perf_counter() - started,
-    }
+    return {**packing(directory, out, group, sequences), "seconds": time.perf_counter() - started}
 
 
 def _linears(model: Any) -> Iterator[tuple[str, Any]]:

@@ -6,13 +6,16 @@ Left out on purpose: what the tensors do to an answer (`rounds.quant.divergence`
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from rounds.engine import telemetry
 from rounds.engine.openvino import IR
+from rounds.model import checkpoint
 from rounds.model.tokenizer import read_object
 from rounds.model.weights import tensors
 from rounds.records import Record, UserError
@@ -74,6 +77,30 @@ def total(found: dict[str, Held]) -> Held:
             types[kind] = types.get(kind, 0) + number
     rest = {name: sum(getattr(held, name) for held in found.values()) for name in ("tensors", "weights", "bytes")}
     return Held(**rest, types=types)
+
+
+def packing(before: Path, after: Path, group: int, sequences: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """What packing a checkpoint in few bits saved, and on how much text it was calibrated.
+
+    bytes_before and bytes_after of the weights (stored checkpoint; safetensors or OpenVINO .bin), bits_per_weight,
+    weights, group, tensors by type, calibration sequences and tokens.
+
+    Raises:
+        UserError: a file of weights is faulty.
+    """
+    weights = total(inventory(before)).weights
+    types = total(inventory(after)).types
+    return {
+        "bytes_before": checkpoint.bytes_of(before),
+        "bytes_after": checkpoint.bytes_of(after),
+        "bits_per_weight": 8 * checkpoint.bytes_of(after) / weights,
+        "weights": weights,
+        "group": group,
+        "tensors_4_bit": types.get("i4", 0) + types.get("u4", 0),
+        "tensors_8_bit": types.get("i8", 0) + types.get("u8", 0),
+        "calibration_sequences": len(sequences),
+        "calibration_tokens": sum(map(len, sequences)),
+    }
 
 
 def _kind(name: str, shape: tuple[int, ...], part: bool) -> str:

@@ -24,7 +24,7 @@ from rounds.engine.openvino import ENGINE_FILE, IR
 from rounds.model import checkpoint
 from rounds.model.tokenizer import write_chat
 from rounds.quant.divergence import model_inputs
-from rounds.quant.inventory import inventory, total
+from rounds.quant.inventory import packing
 from rounds.recipe import Quantize
 from rounds.records import UserError
 
@@ -66,20 +66,7 @@ def quantize(
             write_chat(partial, checkpoint.chat_of(directory))
             if settings.kv_cache != "f16":
                 files.write_text(partial / ENGINE_FILE, json.dumps({"kv_cache": settings.kv_cache}))
-    weights = total(inventory(directory)).weights
-    types = total(inventory(out)).types
-    return {
-        "bytes_before": checkpoint.bytes_of(directory),
-        "bytes_after": checkpoint.bytes_of(out),
-        "bits_per_weight": 8 * checkpoint.bytes_of(out) / weights,
-        "weights": weights,
-        "group": group,
-        "tensors_4_bit": types.get("i4", 0) + types.get("u4", 0),
-        "tensors_8_bit": types.get("i8", 0) + types.get("u8", 0),
-        "calibration_sequences": len(sequences),
-        "calibration_tokens": sum(map(len, sequences)),
-        "seconds": time.perf_counter() - started,
-    }
+    return {**packing(directory, out, group, sequences), "seconds": time.perf_counter() - started}
 
 
 def group_for(config: dict[str, Any], wanted: int) -> int:
