@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rounds import files, recipe
-from rounds.cases import oracle, vignette
+from rounds.cases import asides, oracle, vignette
 from rounds.chain import run as chain
 from rounds.chain.run import stages
 from rounds.chain.stage import fresh, make
@@ -29,14 +29,15 @@ def chosen(**sections: Any) -> recipe.Recipe:
     return recipe.parse(given | sections, "test")
 
 
-SENTENCES = ("2", "24a5a856778d2d7e")
+SENTENCES = ("3", "8c327b698284d43e")
 """Code of the stage `cases`, and the digest of the sentences it writes with."""
 
 
 def test_other_sentences_are_another_code() -> None:
     frames = {split: asdict(one) for split, one in vignette.FRAMES.items()}
     said = [oracle.FITS, oracle.AGAINST, oracle.LEADING, oracle.UNPLACED, oracle.ABSTENTION, oracle.SUPPORT]
-    written = files.digest_of([frames, vignette.NOTHING_SAID, vignette.SPOKEN, said])[:16]
+    remarks = [asides.ANYONE, asides.ADULTS]
+    written = files.digest_of([frames, remarks, vignette.NOTHING_SAID, vignette.SPOKEN, said])[:16]
     code = stages(recipe.read("tiny"))["cases"].code
     assert (code, written) == SENTENCES, (
         "the sentences of cases or lessons changed: raise NEW_LESSONS in chain/run.py, or runs made before keep theirs "
@@ -45,7 +46,7 @@ def test_other_sentences_are_another_code() -> None:
 
 
 def test_stages_come_after_what_they_need() -> None:
-    for name in ("tiny", "r1-qwen-7b", "one-gpu", "cpu-1.5b"):
+    for name in ("tiny", "small", "r1-qwen-7b", "one-gpu", "cpu-1.5b"):
         seen: set[str] = set()
         for stage in stages(recipe.read(name)).values():
             assert set(stage.needs) <= seen, stage.name

@@ -2,7 +2,7 @@
 
 Sentence frames come in three sets, one a split: an exam sentence was never a lesson's, and what is chosen on tune is
 chosen on sentences as new to the model as the exam's. The words for a finding are shared, as they are the language
-itself. Left out on purpose: style beyond that.
+itself. Lessons also carry remarks that mean nothing (`rounds.cases.asides`). Left out on purpose: style beyond that.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from types import MappingProxyType
 
+from rounds.cases.asides import SHARE, remark, sentence
 from rounds.cases.world import Patient
 from rounds.knowledge.base import Finding, Measure
 from rounds.records import Split
@@ -32,6 +33,8 @@ class Frames:
     signs: tuple[str, ...]
     tests: tuple[str, ...]
     absent: tuple[str, ...]
+    asides: float = 0.0
+    """Share of the pages with a remark about the person that medicine does not turn on."""
 
 
 LESSON_FRAMES = Frames(
@@ -125,6 +128,7 @@ LESSON_FRAMES = Frames(
         "We found no {list}.",
         "Denying {list}.",
     ),
+    asides=SHARE,
 )
 
 EXAM_FRAMES = Frames(
@@ -225,13 +229,18 @@ def write(
         else:
             by_kind[finding.kind].append(reading(measure, measure.normal, random))
     complaint = by_kind["symptom"] or [NOTHING_SAID["symptom"]]
-    opening = random.choice(frames.opening).format(who=who(patient, random), list=_join(complaint))
+    frame, person = random.choice(frames.opening), who(patient, random)
+    aside = remark(patient.age, random) if frames.asides and random.random() < frames.asides else None
+    behind = aside is not None and random.random() < 0.5
+    opening = frame.format(who=f"{person} {aside}" if behind else person, list=_join(complaint))
     lines = [opening[0].upper() + opening[1:]]
     for kind, patterns in (("history", frames.history), ("sign", frames.signs), ("test", frames.tests)):
         if by_kind[kind]:
             lines.append(random.choice(patterns).format(list=_join(by_kind[kind])))
     if missing:
         lines.append(random.choice(frames.absent).format(list=_join(missing, "or")))
+    if aside is not None and not behind:
+        lines.insert(random.randint(1, len(lines)), sentence(aside))
     return " ".join(lines)
 
 

@@ -37,8 +37,8 @@ PR_SET_PDEATHSIG = 1
 PACKED_GPU = "packed-gpu"
 """The export for servers with a GPU."""
 CONTROLS = ("control-same-cases", "control-same-tokens")
-NEW_LESSONS = "2"
-"""Code of the stages that write lessons and begin models: since decision 0009 they make others of the same inputs."""
+NEW_LESSONS = "3"
+"""Code of the stages that write lessons and begin models: since decision 0010 they make others of the same inputs."""
 
 
 def stages(chosen: recipe.Recipe) -> dict[str, Stage]:
