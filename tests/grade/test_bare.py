@@ -39,6 +39,11 @@ def answered(reply: str, case: Case = GOUT) -> Answer:
         ("diabetes mellitus (type 2)", ("diabetes mellitus (type 2)",)),
         ("E. coli infection", ("E. coli infection",)),
         ("gout\nGOUT\nflu", ("gout", "flu")),
+        (
+            "acute otitis media, acute suppurative otitis media",
+            ("acute otitis media", "acute suppurative otitis media"),
+        ),
+        ("otitis media, acute", ("otitis media, acute",)),
         ("gout, Ekbom-Bloch-Quast, flu", ("gout", "Ekbom-Bloch-Quast", "flu")),
         ("gout\nRed flags: fever", ("gout",)),
     ],

@@ -20,6 +20,7 @@ from rounds.grade.lexicon import lexicon
 from rounds.grade.mark import Marker
 from rounds.grade.match import Reader, Relation, words_of
 from rounds.grade.names import normalise
+from rounds.grade.words import tokens
 from rounds.knowledge.base import KnowledgeBase
 from rounds.records import Case, Level, Record
 
@@ -90,16 +91,24 @@ class Cascade:
     def apart(self, case: Case, item: str) -> list[str]:
         """The diseases one slot names. A name with a comma of its own stays whole, and so does what only describes."""
         text = NAMED.sub("", _sound(item)).strip(" .*_\t")
-        if self.reader.known(text) or any(words_of(text) == words_of(name) for name in _names(case)):
+        pieces = PARTED.split(_shielded(text))
+        parts = [_unshielded(piece).strip(" .*_") for piece in pieces if piece and piece.strip(" .*_")]
+        if any(words_of(text) == words_of(name) for name in _names(case)):
             return [text]
-        parts = [part.strip(" .*_") for part in PARTED.split(_shielded(text)) if part and part.strip(" .*_")]
+        if self.reader.known(text) and not self._synonyms(parts):
+            return [text]
         joined: list[str] = []
-        for part in (_unshielded(part) for part in parts):
+        for part in parts:
             if joined and self.reader.describes(part):
                 joined[-1] = f"{joined[-1]} {part}"
             else:
                 joined.append(part)
         return joined
+
+    def _synonyms(self, parts: Sequence[str]) -> bool:
+        """Whether these are two names of one disease, whose words together are a name too: one name repeats no word."""
+        said = [word for part in parts for word in set(tokens(part))]
+        return len(said) > len(set(said)) and all(map(self.reader.known, parts))
 
     def _decide(self, case: Case, answer: str) -> tuple[State, Level | None, str]:
         readable = [name for name in _names(case) if plain(name)]
