@@ -29,7 +29,7 @@ def chosen(**sections: Any) -> recipe.Recipe:
     return recipe.parse(given | sections, "test")
 
 
-SENTENCES = ("3", "8c327b698284d43e")
+SENTENCES = ("3", "146e85e97b1dd1dd")
 """Code of the stage `cases`, and the digest of the sentences it writes with."""
 
 

@@ -12,6 +12,7 @@ from rounds.files import digest
 from rounds.records import Message, Prompt, Sampling, UserError
 from rounds.serve.audit import Audit
 from rounds.serve.audit_sqlite import SQLite
+from rounds.serve.signing import make_key, sign
 from rounds.serve.specialists import NONE, Specialist, Specialists, Together, specialists
 from rounds.serve.standing import DEMONSTRATION, Standing, find
 
@@ -62,8 +63,8 @@ def write(run: Path, **stated: Any) -> None:
     (run / "specialise.json").write_text(json.dumps({**given, **stated}), encoding="utf-8")
 
 
-def offered(run: Path, unproven: bool = False, **more: Any) -> Specialists:
-    return specialists(find(run, unproven), unproven, **more)
+def offered(run: Path, unproven: bool = False, public_key: Path | None = None) -> Specialists:
+    return specialists(find(run, unproven, public_key), unproven)
 
 
 def test_what_gained_and_lost_nothing_is_offered_as_a_demonstration(run: Path) -> None:
@@ -115,7 +116,28 @@ def test_weights_that_were_not_examined_are_never_served(run: Path) -> None:
     assert "tells no digest of reasoned/, as an older version wrote it; run rounds" in offered(run).refused[0]
 
 
-def test_a_release_a_lone_checkpoint_and_a_signature_speak_for_no_adapter(run: Path) -> None:
+def test_under_a_public_key_the_signed_passport_must_name_the_matrix(run: Path, tmp_path: Path) -> None:
+    key, passport = tmp_path / "key", run / "passport.json"
+    make_key(key)
+    public = tmp_path / "key.pub"
+
+    def signed(named: dict[str, str]) -> Specialists:
+        stated = json.loads(passport.read_text(encoding="utf-8"))
+        passport.write_text(json.dumps({**stated, "files": named}), encoding="utf-8")
+        sign(passport, key)
+        return offered(run, public_key=public)
+
+    recipe = {"recipe.toml": digest(run / "recipe.toml")}
+    assert "specialise.json is not the one that the signed passport.json names" in signed(recipe).refused[0]
+    named = recipe | {"specialise.json": digest(run / "specialise.json")}
+    assert [one.name for one in signed(named).offered] == ["paediatrics", "internal-medicine"]
+    write(run, evidence="local-reviewed")
+    found = signed(named)
+    assert not found.offered
+    assert "rounds passport renew takes it in" in found.refused[0]
+
+
+def test_a_release_and_a_lone_checkpoint_speak_for_no_adapter(run: Path) -> None:
     assert specialists(find(run / "reasoned", True), True) == NONE
     release = run / "operation" / "releases" / "one"
     (release / "packed").mkdir(parents=True)
@@ -124,7 +146,6 @@ def test_a_release_a_lone_checkpoint_and_a_signature_speak_for_no_adapter(run: P
     (run / "served").symlink_to(release)
     assert offered(run, unproven=True) == NONE
     (run / "served").unlink()
-    assert "the signed passport names no adapter" in offered(run, signed=True).refused[0]
     (run / "specialise.json").unlink()
     assert offered(run) == NONE
 

@@ -18,7 +18,7 @@ from pydantic import Field
 from rounds import __version__, files, recipe
 from rounds.chain.licences import FILE as LICENCES
 from rounds.chain.licences import Licence, licences
-from rounds.exam.later import BUDGET, PROBE
+from rounds.exam.later import BUDGET, PROBE, SPECIALISE
 from rounds.records import Evidence, Record, Report, Share, Step, UserError, Verdict
 
 NAME = "passport.json"
@@ -26,8 +26,8 @@ REPORT = "report.json"
 RECIPE = "recipe.toml"
 SERVING = "serving.toml"
 """What was chosen for serving."""
-NAMED = (RECIPE, REPORT, PROBE, BUDGET, SERVING, LICENCES)
-LATER = (PROBE, BUDGET, SERVING, LICENCES)
+NAMED = (RECIPE, REPORT, PROBE, BUDGET, SPECIALISE, SERVING, LICENCES)
+LATER = (PROBE, BUDGET, SPECIALISE, SERVING, LICENCES)
 """What `renew` may take in changed."""
 CANDIDATES = ("packed", "reasoned", "distilled")
 """What may be served, the last step first."""
@@ -62,7 +62,7 @@ class Passport(Record):
     lineage: dict[str, Step]
     notes: tuple[str, ...]
     files: dict[str, str] = Field(default_factory=dict)
-    """SHA-256 of single files of the run by their place in it: recipe, report, cases, safety, budget, serving."""
+    """SHA-256 of single files of the run by their place in it: recipe, report, cases, and what was measured later."""
     error_modes: dict[str, tuple[Share, ...]] = Field(default_factory=dict)
     """By model: errors of reasoning, each with what its detector is worth (kappa)."""
     engine: dict[str, str] = Field(default_factory=dict)

@@ -30,6 +30,7 @@ from rounds.chain.separate import ADAPTER, make_separate
 from rounds.chain.stage import Stage, Work, alone, fresh, make
 from rounds.engine.choose import open_responder
 from rounds.exam.examine import examine, read, save, unique
+from rounds.exam.later import SPECIALISE
 from rounds.exam.specialties import Matrix, matrix, write_page
 from rounds.grade.mark import Marker
 from rounds.knowledge.base import load as load_knowledge
@@ -39,7 +40,7 @@ from rounds.progress import track
 from rounds.records import Case, Figures, Lesson, UserError
 from rounds.train.specialise import mixed, specialise, thinned
 
-JSON, PAGE, RECIPE = "specialise.json", "specialise.html", "recipe.toml"
+PAGE, RECIPE = "specialise.html", "recipe.toml"
 ROOM = "specialise"
 BASE, START = f"{ROOM}/base", f"{ROOM}/start"
 SEED = 7919
@@ -250,7 +251,7 @@ def specialise_run(run: Path, only: Sequence[str] = ()) -> Matrix:
         rows=tuple(row.model_copy(update=_made(run, slug(row.trained_on))) for row in rows),
         separate=_figures(run, f"separate/{slug(settings.thinned or names[0])}") if settings.separate else {},
     )
-    files.write_text(run / JSON, found.model_dump_json(indent=1) + "\n")
+    files.write_text(run / SPECIALISE, found.model_dump_json(indent=1) + "\n")
     write_page(found, f"Specialists of {chosen.name}", run / PAGE)
     return found
 

@@ -133,7 +133,7 @@ def _specialists(arguments: argparse.Namespace, served: Served) -> Specialists:
 
     if arguments.no_specialists or arguments.shadow:
         return NONE
-    return specialists(served, arguments.unproven, signed=arguments.public_key is not None)
+    return specialists(served, arguments.unproven)
 
 
 def _open(served: Served, special: Specialists, threads: int, at_once: int) -> Responder:

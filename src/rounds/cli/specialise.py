@@ -27,7 +27,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make what is not fresh, print the matrix, and give its exit code."""
-    from rounds.chain.specialise import JSON, PAGE, RECIPE, specialise_run
+    from rounds.chain.specialise import PAGE, RECIPE, specialise_run
+    from rounds.exam.later import SPECIALISE
     from rounds.records import UserError
 
     place: Path = arguments.run_dir
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(found.model_dump_json(indent=1))
     else:
-        print("\n".join([*lines(found), f"written: {place / JSON}, {place / PAGE}"]))
+        print("\n".join([*lines(found), f"written: {place / SPECIALISE}, {place / PAGE}"]))
     return found.code
 
 

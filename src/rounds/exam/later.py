@@ -19,6 +19,8 @@ from rounds.exam.shortening import Shortening
 PROBE, WHOLE = "probe.json", "probe-full.json"
 """What a passport carries of a probe, and all of it."""
 BUDGET = "budget.json"
+SPECIALISE = "specialise.json"
+"""The matrix of forgetting; it names the digest of every adapter and of the checkpoint they began with."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 Each is offered as a model of its own beside the one that is served, when specialise.json shows that nothing was lost
 and the specialty itself gained or kept; `--unproven` opens the others under a banner that says why not. It answers on
 the checkpoint it was trained on and with the weights that were examined, told by their digests, or not at all. Left out
-on purpose: adapters of a release or a lone checkpoint, and believing a passport of one (there is none).
+on purpose: adapters of a release or a lone checkpoint, and calling one proven, which no passport does.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 from rounds.files import digest, file_name, read_text
 from rounds.records import Delta, Prompt, Record, Sampling, Streams, Trace, UserError
-from rounds.serve.standing import DEMONSTRATION, PACKED, UNPROVEN, Served, Standing
+from rounds.serve.standing import DEMONSTRATION, PACKED, PASSPORT, UNPROVEN, Served, Standing, unnamed
 
 MATRIX, ROOM, ADAPTER = "specialise.json", "specialise", "adapter"
-NO_PASSPORT = "no passport names this adapter"
+NO_PASSPORT = "no passport proves an adapter"
 GOOD = ("gained", "kept")
 
 
@@ -46,11 +46,11 @@ class Specialists(NamedTuple):
 NONE = Specialists(Path(), (), ())
 
 
-def specialists(served: Served, unproven: bool, signed: bool = False) -> Specialists:
+def specialists(served: Served, unproven: bool) -> Specialists:
     """The specialists of what is served, each with its standing.
 
-    unproven: offer also those of whom something was lost or is not known. signed: a signature is demanded, which covers
-    no adapter.
+    Where a signature is demanded, the signed passport must name specialise.json, which names every adapter.
+    unproven: offer also those of whom something was lost or is not known.
 
     Raises:
         UserError: specialise.json is not what `rounds specialise` writes.
@@ -65,8 +65,8 @@ def specialists(served: Served, unproven: bool, signed: bool = False) -> Special
         names = [str(row["trained_on"]) for row in rows]
     except (KeyError, TypeError, ValueError) as error:
         raise _wrong(path) from error
-    if signed:
-        return Specialists(start, (), (f"{path}: the signed passport names no adapter, so none is offered.",))
+    if served.standing.signed and (unsaid := unnamed(served.papers / PASSPORT, MATRIX)):
+        return Specialists(start, (), (f"{path}: {unsaid}, so no specialist is offered.",))
     fault = _not_that(start, told)
     offered: list[Specialist] = []
     refused: list[str] = []
@@ -112,7 +112,7 @@ def _why_not(path: Path, row: Mapping[str, Any], evidence: str) -> str:
 
 
 def _standing(evidence: str, start: str, adapter: str, why: str) -> Standing:
-    """What may be claimed: at most a demonstration, as a passport alone proves and none names an adapter."""
+    """What may be claimed: at most a demonstration, as only a passport proves, and it speaks of the checkpoint."""
     if evidence == "synthetic" and not why:
         return Standing(
             word="demonstration", banner=DEMONSTRATION, evidence=evidence, checkpoint=start, adapter=adapter

@@ -116,16 +116,18 @@ def _unsigned(passport: Path, public_key: Path) -> str:
     """What keeps a key's signature from covering all that decides how a model is served; '' when nothing does."""
     if not passport.is_file():
         return f"there is no {PASSPORT} to check"
-    fault = fault_of(passport, public_key)
-    if fault:
-        return fault
+    faults = (fault_of(passport, public_key), *(unnamed(passport, name) for name in (RECIPE, SERVING)))
+    return next(filter(None, faults), "")
+
+
+def unnamed(passport: Path, name: str) -> str:
+    """What keeps a signed passport from covering a file beside it; '' when it does, or there is no such file."""
     stated = _read(passport).get("files")
     named = stated if isinstance(stated, dict) else {}
-    for name in (RECIPE, SERVING):
-        path = passport.with_name(name)
-        if path.is_file() and named.get(name) != digest(path):
-            return f"{name} is not the one that the signed {PASSPORT} names (rounds passport renew takes it in)"
-    return ""
+    path = passport.with_name(name)
+    if not path.is_file() or named.get(name) == digest(path):
+        return ""
+    return f"{name} is not the one that the signed {PASSPORT} names (rounds passport renew takes it in)"
 
 
 def is_run(place: Path) -> bool:
