@@ -34,6 +34,15 @@ ANSWER = (
     "<think>\nJoint pain fits gout. There is fever. Most likely: gout.\n</think>\n1. gout\n2. asthma\nRed flags: none"
 )
 
+RECIPE = """
+name = "here"
+student = { checkpoint = "a" }
+teacher = { checkpoint = "b" }
+[compare]
+margin = 0.02
+why_margin = "two in a hundred"
+"""
+
 
 @pytest.fixture
 def endpoint(serve_chat: Callable[..., Any]) -> Any:
@@ -69,6 +78,25 @@ def test_asking_without_red_flags(command: list[str], tmp_path: Path, capsys: py
     assert "reasoning drift: " in out
     (asked,) = files.read_jsonl(tmp_path / "out" / "counterfactual.jsonl", Counterfactual)
     assert (asked.case_id, asked.flag, asked.ignored) == ("c1", "fainting", True)
+
+
+def test_a_checkpoint_of_a_run_is_asked_as_its_run_asks(
+    tmp_path: Path, make_babbler: Callable[[Path, list[str], int, int], Path]
+) -> None:
+    pytest.importorskip("torch")
+    run = tmp_path / "run"
+    files.write_jsonl(run / "cases" / "tune.jsonl", CASES)
+    checkpoint = make_babbler(run, [case.vignette for case in CASES], 300, 512)
+    command = ["examine", str(checkpoint), str(run / "cases" / "tune.jsonl"), "--max-tokens", "2"]
+
+    def asked(out: str, *words: str) -> str:
+        assert main([*command, "--out", str(tmp_path / out), *words]) == 0
+        return str(json.loads((tmp_path / out / "traces.jsonl").read_text().splitlines()[0])["prompt"]["template"])
+
+    assert asked("no-recipe") == "differential@1"
+    (run / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+    assert asked("recipe") == "differential-brief@1"
+    assert asked("told", "--template", "differential@1") == "differential@1"
 
 
 def test_a_budget_trims_the_prompt_and_says_so(

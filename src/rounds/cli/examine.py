@@ -30,7 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new directory for traces and grades")
     parser.add_argument("--name", help="the model's name at the endpoint")
     parser.add_argument("--key-env", default="OPENAI_API_KEY", help="environment variable with the endpoint's key")
-    parser.add_argument("--template", default="differential@1", help="template of the prompts (default: %(default)s)")
+    parser.add_argument(
+        "--template", help="template of the prompts (default: that of the model's run, else differential@1)"
+    )
     parser.add_argument(
         "--engine",
         default="auto",
@@ -74,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rounds.knowledge.base import load
     from rounds.records import UserError
 
+    arguments.template = arguments.template or _template_of(arguments.model)
     cases = _cases(arguments)
     if arguments.budget is not None and (arguments.counterfactual or arguments.strategy not in (None, "vote")):
         other = "--counterfactual" if arguments.counterfactual else f"--strategy {arguments.strategy}"
@@ -121,6 +124,18 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(audits.lines(audit, flags)))
         print(f"traces and grades: {arguments.out}", file=sys.stderr)
     return 0
+
+
+def _template_of(model: str) -> str:
+    """What the run that a checkpoint lies in examines by: the checkpoint may know no other form."""
+    from rounds import recipe
+    from rounds.chain.run import RECIPE
+    from rounds.chain.same import run_of
+    from rounds.engine.choose import is_endpoint
+
+    home = None if is_endpoint(model) else run_of(Path(model))
+    told = home / RECIPE if home is not None else None
+    return recipe.read(str(told)).examine.template if told is not None and told.is_file() else "differential@1"
 
 
 def _strategy(
