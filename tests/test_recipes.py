@@ -12,7 +12,7 @@ SHIPPED = sorted(recipe.SHIPPED.glob("*.toml"))
 
 
 def test_the_recipes_of_the_readme_are_shipped() -> None:
-    assert {"tiny", "small", "r1-qwen-7b", "one-gpu", "cpu-1.5b"} <= {path.stem for path in SHIPPED}
+    assert {"tiny", "r1-qwen-7b", "one-gpu", "cpu-1.5b"} <= {path.stem for path in SHIPPED}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

@@ -46,7 +46,7 @@ def test_other_sentences_are_another_code() -> None:
 
 
 def test_stages_come_after_what_they_need() -> None:
-    for name in ("tiny", "small", "r1-qwen-7b", "one-gpu", "cpu-1.5b"):
+    for name in ("tiny", "r1-qwen-7b", "one-gpu", "cpu-1.5b"):
         seen: set[str] = set()
         for stage in stages(recipe.read(name)).values():
             assert set(stage.needs) <= seen, stage.name
