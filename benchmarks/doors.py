@@ -22,6 +22,7 @@ import argparse
 import asyncio
 import html
 import json
+import logging
 import random
 import re
 import subprocess
@@ -422,6 +423,7 @@ def main() -> int:
     given = parser.parse_args()
     from doors_served import exported, texts, values
 
+    logging.getLogger("rounds.serve").setLevel(logging.ERROR)  # each refused token is a warning
     sys.setswitchinterval(SWITCH_SECONDS)  # as the server does: the loop and its threads take turns sooner
     words = Words(texts(), values(), exported(given.records) if given.records else {})
     faults = 0
