@@ -28,18 +28,12 @@ def warm() -> None:
     import hypercorn.asyncio  # noqa: F401
     import numpy as np  # noqa: F401
     import openvino_genai  # noqa: F401
-    import prometheus_client  # noqa: F401
-    import pydantic.v1  # noqa: F401  # FastAPI asks it about every route
-    import tokenizers  # noqa: F401
 
     import rounds.cli.main
     import rounds.cli.serve
-    import rounds.engine.choose
     import rounds.engine.openvino
     import rounds.serve.app
-    import rounds.serve.audit_sqlite
-    import rounds.serve.operate_drift
-    import rounds.serve.store  # noqa: F401
+    import rounds.serve.operate_drift  # noqa: F401
     from rounds.knowledge.base import load
     from rounds.serve.views import Pages
 
