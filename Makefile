@@ -50,6 +50,7 @@ gpu4:
 soak: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/ward.py $(RUN) --minutes 30 --clients 64 --cancels 1000 --slow 500
 	$(BIN)/python benchmarks/ward_kills.py $(RUN) --kills 1000
+	$(BIN)/python benchmarks/doors.py $(RUN)
 	$(BIN)/pytest -m slow -o timeout=0 tests/serve/test_faults.py
 
 # Keeps runs/: a run may have cost hours.

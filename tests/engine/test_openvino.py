@@ -1,4 +1,6 @@
+import ctypes
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -49,6 +51,37 @@ def test_serving_settings_load_and_answer(qwen: Path, prompts: list[Prompt]) -> 
     engine = OpenVINO(exported(qwen), settings=settings)
     first, again = (next(iter(engine.respond(prompts[:1], Sampling(temperature=0, max_tokens=9)))) for _ in range(2))
     assert first.thinking == again.thinking
+
+
+LENGTHS = """
+import ctypes, gc, sys
+from pathlib import Path
+from rounds.engine.openvino import OpenVINO, Settings
+from rounds.records import Message, Prompt, Sampling
+
+class Heap(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in "arena ord sm hblks hblkhd usm fsm used free keep".split()]
+
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Heap
+engine = OpenVINO(Path(sys.argv[1]), settings=Settings(threads=1))
+sizes = []
+for later in (False, True):
+    for length in (length for length in range(120) if (length % 3 == 2) == later):
+        prompt = Prompt(case_id="c", template="t@1", messages=(Message(role="user", content="pain " * length),))
+        list(engine.respond([prompt], Sampling(max_tokens=1)))
+    gc.collect()
+    sizes.append(libc.mallinfo2().used)
+print(sizes[1] - sizes[0])
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc 2.33 to count bytes")
+def test_prompts_of_ever_new_lengths_do_not_fill_the_memory(qwen: Path) -> None:
+    """In a process of its own, as the library reads how much it may keep once."""
+    command = [sys.executable, "-c", LENGTHS, str(exported(qwen))]
+    grown = int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout.split()[-1])
+    assert grown < 2_000_000
 
 
 def test_samples_whose_prompt_is_read_once_say_the_same(qwen: Path, prompts: list[Prompt]) -> None:

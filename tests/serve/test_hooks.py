@@ -216,6 +216,8 @@ BAD_CALLS: list[tuple[Callable[[dict[str, Any]], Any], int, str]] = [
     (without("context"), 400, "context is missing"),
     (put("context", value=["Zacharias"]), 400, "context is missing or not an object"),
     (put("context", "patientId", value="Patient/../Zacharias"), 400, "context.patientId is missing or not"),
+    (put("context", "patientId", value="p1\n"), 400, "context.patientId is missing or not"),
+    (put("context", "userId", value="Practitioner/7\n"), 400, "context.userId is missing or not"),
     (put("context", "userId", value=7), 400, "context.userId is missing or not"),
     (put("context", "encounterId", value={"a": 1}), 400, "context.encounterId is missing or not"),
     (without("prefetch"), 412, "prefetch lacks patient, conditions"),

@@ -106,6 +106,15 @@ async def test_a_full_tray_drops_what_has_waited_longest_and_asks_the_newest_fir
     assert tray.open(tickets[1].token, DOCTOR) is tickets[1]
 
 
+async def test_a_tray_full_of_answers_keeps_every_record_that_is_opened_now() -> None:
+    tray = Tray(answering([]), most=3)
+    old = [tray.ask(f"k{n}", chart(f"case {n}"), EHR) for n in range(3)]
+    await settled(lambda: all(case.state == "ready" for case in old))
+    fresh = [tray.ticket(tray.ask(f"new {n}", chart(f"new {n}"), EHR), EHR, True) for n in range(3)]
+    assert [tray.open(ticket.token, DOCTOR) for ticket in fresh] == fresh
+    await settled(lambda: all(ticket.asking.state == "ready" for ticket in fresh))
+
+
 async def test_a_case_that_fails_says_why_and_is_asked_anew() -> None:
     asked: list[str] = []
     tray = Tray(answering(asked))

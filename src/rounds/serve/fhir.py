@@ -32,7 +32,7 @@ from rounds.serve.fhir_words import (
     plain,
 )
 
-LOGICAL_ID = re.compile(r"^[A-Za-z0-9\-.]{1,64}$")
+LOGICAL_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z")
 SECTIONS = {
     "Seen for": 3,
     "Orders being written": 8,

@@ -18,7 +18,7 @@ from typing import Any
 from rounds.serve.fhir import LOGICAL_ID, Chart, read_chart
 from rounds.serve.fhir_json import LIMITS, BadFhir, Limits, read_strict
 
-USER = re.compile(r"^[A-Za-z]{1,64}/[A-Za-z0-9\-.]{1,64}$")
+USER = re.compile(r"[A-Za-z]{1,64}/[A-Za-z0-9\-.]{1,64}\Z")
 MOST_SELECTIONS = 100
 
 RECORD = {

@@ -2,9 +2,9 @@
 
 A case is known by the digest of patient, record, template, model and engine: the same record opened twice is one case,
 one changed value makes another. One case at a time goes through the ward's queue, so that hooks leave room for people
-who wait before a screen; the newest goes first, as somebody looks at that record now. A full tray drops what has waited
-longest, so a hook is never turned away. Everything here expires and nothing is written to the disk; the audit log has
-its rows. Left out on purpose: keeping answers over a restart.
+who wait before a screen; the newest goes first, as somebody looks at that record now. A full tray drops the oldest,
+answered or not, so a hook is never turned away. Everything here expires and nothing is written to the disk; the audit
+log has its rows. Left out on purpose: keeping answers over a restart.
 """
 
 from __future__ import annotations
@@ -136,8 +136,9 @@ class Tray(Generic[A]):
 
     def _make_room(self) -> None:
         if len(self._cases) >= self._most:
-            idle = (key for key, asking in self._cases.items() if asking.state == "waiting")
-            # Where none waits the oldest goes, whatever it is: one at most is running.
+            # Not one that waits before one that is answered: where all older ones are answered, that is the record
+            # somebody has just opened.
+            idle = (key for key, asking in self._cases.items() if asking.state != "running")
             self._drop(next(idle, None) or next(iter(self._cases)))
 
     def _expire(self) -> None:
