@@ -83,3 +83,6 @@ def test_the_page_holds_every_cell() -> None:
     widths = {line.count("|") for line in page.splitlines() if line.startswith("| ") and "tok/s" in line}
     assert {line.count("|") for line in page.splitlines() if line.startswith(("| a | 32", "| b | 32"))} == widths
     assert Bench.model_validate_json(found.model_dump_json()) == found
+    assert "Making the model" not in page
+    made = found.model_copy(update={"making_peak_bytes": 9 * 10**9, "making_anonymous_bytes": 6 * 10**9})
+    assert "Making the model took 9.00 GB of memory at its peak, of it 6.00 GB not mapped from files." in markdown(made)

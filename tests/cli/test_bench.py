@@ -29,7 +29,7 @@ from rounds.cli.main import main
         (["--timeout", "0"], "--threads and --timeout must be above 0; leave them out for what the machine has."),
         (["--threads", "-1"], "--threads and --timeout must be above 0; leave them out for what the machine has."),
         (["--engine", "gpt"], "engine 'gpt' is not known; use one of openvino-int4, openvino-int4-dynamic, "
-         "openvino-bf16, transformers-bf16, or none."),
+         "openvino-int4-everything, openvino-bf16, transformers-bf16, or none."),
     ],
 )  # fmt: skip
 def test_faults_are_one_sentence(capsys: pytest.CaptureFixture[str], words: list[str], sentence: str) -> None:

@@ -28,7 +28,8 @@ from pydantic import Field
 from rounds import progress
 from rounds.chain import bench_model, rates
 from rounds.chain.bench_result import Bench, EngineFigures, Row, cells
-from rounds.chain.bench_worker import CHECKPOINT, EXPORT, PACKED, Ask, Fault, Job, Kind, Ready, Told
+from rounds.chain.bench_worker import Ask, Fault, Job, Kind, Ready, Told
+from rounds.chain.making import CHECKPOINT, EVERYTHING, EXPORT, PACKED, making
 from rounds.chain.plan import PROCESS, gigabytes
 from rounds.chain.shape import Shape
 from rounds.chain.stage import cores, versions
@@ -48,11 +49,14 @@ class Engine(NamedTuple):
     needs: str
     """Package."""
     dynamic: bool = False
+    named: bool = False
+    """Measured only where it is asked for by name."""
 
 
 ENGINES = {
     "openvino-int4": Engine("openvino", PACKED, "openvino_genai"),
     "openvino-int4-dynamic": Engine("openvino", PACKED, "openvino_genai", dynamic=True),
+    "openvino-int4-everything": Engine("openvino", EVERYTHING, "openvino_genai", named=True),
     "openvino-bf16": Engine("openvino", EXPORT, "openvino_genai"),
     "transformers-bf16": Engine("transformers", CHECKPOINT, "transformers"),
 }
@@ -70,7 +74,7 @@ class Settings(Record):
 
     shape: str
     engines: tuple[str, ...] = ()
-    """Empty is every one that is installed and runs the structure; ("none",) is endpoints alone."""
+    """Empty is every usual one that is installed and runs the structure; ("none",) is endpoints alone."""
     endpoints: dict[str, str] = Field(default_factory=dict)
     """URL by the name it has in the table."""
     prompts: tuple[int, ...] = (128, 2048)
@@ -102,7 +106,7 @@ def bench(given: Settings, place: Path | None) -> Bench:
         home.mkdir(parents=True, exist_ok=True)
         _enough(given, made, names, home)
         models = {name: _served(given, url, name) for name, url in given.endpoints.items()}
-        sizes, making = _make(made, names, home, threads)
+        ready_made = _make(made, names, home, threads)
         total = given.repeats * len(given.prompts) * len(given.streams) * (len(names) + len(models))
         bar = stack.enter_context(progress.bar(f"rounds bench {given.shape}", total))
         words = home / (CHECKPOINT if names else WORDS)
@@ -111,7 +115,7 @@ def bench(given: Settings, place: Path | None) -> Bench:
         for name in (*names, *models):
             worker = stack.enter_context(_worker(_job(given, name, models, home, words, threads), threads))
             ready = worker.hear(Ready)
-            kept = sizes.get(ENGINES[name].files, (None, None)) if name in ENGINES else (None, None)
+            kept = ready_made.sizes[ENGINES[name].files] if name in ENGINES else (None, None)
             engines[name] = EngineFigures(
                 load_s=ready.load_s,
                 weights_bytes=kept[0],
@@ -133,7 +137,8 @@ def bench(given: Settings, place: Path | None) -> Bench:
         repeats=given.repeats,
         against=given.against or next(iter(workers)),
         bandwidth=tuple(speeds),
-        making_peak_bytes=making,
+        making_peak_bytes=ready_made.peak_bytes,
+        making_anonymous_bytes=ready_made.anonymous_bytes,
         engines=engines,
         rows=tuple(rows),
         cells=cells(rows, engines, speeds, given.against or next(iter(workers)), given.new_tokens),
@@ -142,7 +147,8 @@ def bench(given: Settings, place: Path | None) -> Bench:
 
 def _chosen(given: Settings, shape: Shape) -> list[str]:
     """The engines of the house to measure; what is named must be there, what is not named may be missing."""
-    wanted = () if given.engines == NONE else given.engines or tuple(ENGINES)
+    usual = tuple(name for name, engine in ENGINES.items() if not engine.named)
+    wanted = () if given.engines == NONE else given.engines or usual
     unknown = [name for name in wanted if name not in ENGINES]
     if unknown:
         raise UserError(f"engine '{unknown[0]}' is not known; use one of {', '.join(ENGINES)}, or none.")
@@ -174,28 +180,43 @@ def needed(given: Settings, shape: Shape, name: str) -> int:
     """Bytes of memory one engine takes at its worst: weights, KV cache, the widest activations, the process."""
     engine = ENGINES[name]
     widest, longest = max(given.streams), max(given.prompts)
-    packed = shape.packed_bytes(4, 128, False) if engine.files == PACKED else 2 * shape.weights
+    stored = _sizes(shape)[engine.files]
     held = 2 if engine.kind == "openvino" else 1  # read, and laid out anew for the processor
     kv = 2 * shape.kv_values * widest * (longest + given.new_tokens)
     together = min(widest * longest, TOGETHER.get(engine.kind, widest * longest))
-    return held * packed + kv + 4 * together * (2 * shape.feed_forward + 4 * shape.width) + PROCESS
+    return held * stored + kv + 4 * together * (2 * shape.feed_forward + 4 * shape.width) + PROCESS
+
+
+def _sizes(shape: Shape) -> dict[str, int]:
+    """Bytes of the weights by what an engine reads."""
+    packed = {kind: shape.packed_bytes(4, 128, kind == EVERYTHING) for kind in (PACKED, EVERYTHING)}
+    return {CHECKPOINT: 2 * shape.weights, EXPORT: 2 * shape.weights, **packed}
+
+
+def _paths(names: list[str], home: Path) -> dict[str, Path]:
+    """Folders of what the engines read, and of what that is made from, in the order of their making."""
+    kinds = {ENGINES[name].files for name in names}
+    kinds |= {CHECKPOINT} | ({EXPORT} if kinds & {PACKED, EVERYTHING} else set())
+    every = {CHECKPOINT: home / CHECKPOINT, EXPORT: home / CHECKPOINT / CACHE}
+    every |= {kind: home / kind for kind in (PACKED, EVERYTHING)}
+    return {kind: path for kind, path in every.items() if kind in kinds}
 
 
 def _enough(given: Settings, shape: Shape, names: list[str], home: Path) -> None:
     """Refuse before anything is written."""
     if not names:
         return
-    free, missing = free_memory(), not bench_model.is_made(home / CHECKPOINT, shape)
-    making = 4 * shape.weights + PROCESS if missing else 0
+    free, there = free_memory(), bench_model.is_made(home / CHECKPOINT, shape)
+    missing = [kind for kind, path in _paths(names, home).items() if not (there and path.is_dir())]
+    most = making(shape, missing)
     together = sum(needed(given, shape, name) for name in names)
-    if max(making, together) > free:
+    if max(most, together) > free:
+        what = "to make the model" if most > together else f"for {', '.join(names)}"
         raise UserError(
-            f"shape '{given.shape}' needs about {gigabytes(max(making, together))} of memory for {', '.join(names)} "
+            f"shape '{given.shape}' needs about {gigabytes(max(most, together))} of memory {what} "
             f"and {gigabytes(free)} are free; name fewer engines, fewer streams or a smaller shape."
         )
-    kinds = {ENGINES[name].files for name in names}
-    sizes = {CHECKPOINT: 2 * shape.weights, EXPORT: 2 * shape.weights, PACKED: shape.packed_bytes(4, 128, False)}
-    disk = sum(sizes[kind] for kind in kinds | {CHECKPOINT} | ({EXPORT} if PACKED in kinds else set())) * missing
+    disk = sum(_sizes(shape)[kind] for kind in missing)
     room = shutil.disk_usage(home).free
     if disk > room:
         raise UserError(f"{home}: needs {gigabytes(disk)} and has {gigabytes(room)} free; give another --out.")
@@ -275,27 +296,26 @@ def _worker(job: Job, threads: int) -> Iterator[_Worker]:
             process.communicate()
 
 
-def _make(shape: Shape, names: list[str], home: Path, threads: int) -> tuple[Mapping[str, tuple[int, int]], int | None]:
-    """The models; bytes by kind, and the peak memory of the process that made them. Endpoints need only words."""
+def _make(shape: Shape, names: list[str], home: Path, threads: int) -> Ready:
+    """The models; bytes by kind, and the memory of the process that made them. Endpoints need only words."""
     if not names:
         bench_model.words(shape.vocabulary, home / WORDS)
-        return {}, None
-    kinds = {ENGINES[name].files for name in names}
+        return Ready(load_s=0.0, peak_bytes=None)
+    paths = _paths(names, home)
     if not bench_model.is_made(home / CHECKPOINT, shape):
-        for old in (home / CHECKPOINT, home / PACKED):
+        for old in (home / CHECKPOINT, home / PACKED, home / EVERYTHING):
             shutil.rmtree(old, ignore_errors=True)
     job = Job(
         kind="make",
         engine="the model",
         directory=str(home / CHECKPOINT),
         shape=json.dumps(dataclasses.asdict(shape)),
-        packed=str(home / PACKED) if PACKED in kinds else "",
-        export=bool(kinds & {EXPORT, PACKED}),
+        packed={kind: str(path) for kind, path in paths.items() if kind in (PACKED, EVERYTHING)},
+        export=EXPORT in paths,
         words=str(home / CHECKPOINT),
     )
     with progress.bar("making the model of random weights", None), _worker(job, threads) as worker:
-        ready = worker.hear(Ready)
-    return ready.sizes, ready.peak_bytes
+        return worker.hear(Ready)
 
 
 def _job(given: Settings, name: str, models: Mapping[str, str], home: Path, words: Path, threads: int) -> Job:
@@ -313,11 +333,10 @@ def _job(given: Settings, name: str, models: Mapping[str, str], home: Path, word
             timeout_s=given.timeout_s,
         )
     engine = ENGINES[name]
-    folders = {CHECKPOINT: home / CHECKPOINT, EXPORT: home / CHECKPOINT / CACHE, PACKED: home / PACKED}
     return Job(
         kind=engine.kind,
         engine=name,
-        directory=str(folders[engine.files]),
+        directory=str(_paths([name], home)[engine.files]),
         words=str(words),
         threads=threads,
         streams=streams,

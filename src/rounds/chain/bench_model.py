@@ -6,6 +6,8 @@ nothing.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -29,6 +31,8 @@ two like him see time could no make than first been its who now people my made o
 water long little very after words called just where most know get through back much before go good new write"""
 WORDS = tuple(COMMON.split())
 """Common words: a token each here and in nearly every tokenizer."""
+PIECE = 2**24
+"""Weights that are drawn at once: 64 MB in float32."""
 INT4 = recipe.Quantize(bits=4, group=128, gptq=False, ladder=False)
 """Data-free: the calibration of GPTQ changes values, not sizes."""
 
@@ -122,7 +126,8 @@ def words(vocabulary: int, directory: Path) -> Codec:
 def make(shape: Shape, out: Path, seed: int = 1) -> None:
     """Write a checkpoint of random bfloat16 weights with a small tokenizer to `out`, all or nothing.
 
-    The head's rows of control tokens are zero, so that a greedy answer never ends before it is cut.
+    The weights never stand in memory together: they are drawn and written PIECE by PIECE. The head's rows of control
+    tokens are zero, so that a greedy answer never ends before it is cut.
 
     Raises:
         UserError: the vocabulary is too small for the words of the prompts, or the disk is full.
@@ -135,15 +140,48 @@ def make(shape: Shape, out: Path, seed: int = 1) -> None:
         codec = words(shape.vocabulary, partial)
         told = config_of(shape)
         kind = told.pop("model_type")
-        config = AutoConfig.for_model(
-            kind, **told, bos_token_id=codec.bos_id, eos_token_id=codec.eos_ids[0], pad_token_id=codec.pad_id
-        )
-        torch.manual_seed(seed)
+        told |= {"bos_token_id": codec.bos_id, "eos_token_id": codec.eos_ids[0], "pad_token_id": codec.pad_id}
+        config = AutoConfig.for_model(kind, **told, dtype="bfloat16")
         extra = {"experts_implementation": "eager"} if kind == "deepseek_v3" else {}
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, attn_implementation="sdpa", **extra)
-        with torch.no_grad():
-            model.get_output_embeddings().weight[sorted(codec.control_ids)] = 0
-        model.save_pretrained(partial)
+        with torch.device("meta"):  # names and sizes, no numbers
+            model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, attn_implementation="sdpa", **extra)
+        model.config.architectures = [type(model).__name__]
+        model.config.save_pretrained(partial)
+        model.generation_config.save_pretrained(partial)
+        _write(partial / "model.safetensors", model, sorted(codec.control_ids), seed)
+
+
+def _write(file: Path, model: Any, silent: Sequence[int], seed: int) -> None:
+    """Random weights for a model without any, in bfloat16: https://huggingface.co/docs/safetensors.
+
+    Matrices are drawn as transformers does (normal, 0.02), norms are one, biases zero; so are the head's rows `silent`.
+    """
+    import torch
+
+    # A matrix that is both table and head is one parameter with two names, and stored once.
+    named = {id(tensor): (name, tensor) for name, tensor in reversed(model.state_dict(keep_vars=True).items())}
+    head, draw = model.get_output_embeddings().weight, torch.Generator().manual_seed(seed)
+    told: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, tensor in named.values():
+        start, end = end, end + 2 * tensor.numel()
+        told[name] = {"dtype": "BF16", "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(told).encode()
+    text += b" " * (-len(text) % 8)
+    with file.open("wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for name, tensor in named.values():
+            begun = stream.tell()
+            for start in range(0, tensor.numel(), PIECE):
+                piece = torch.full((min(PIECE, tensor.numel() - start),), float(not name.endswith("bias")))
+                if tensor.dim() > 1:
+                    piece.normal_(0, 0.02, generator=draw)
+                stream.write(piece.bfloat16().view(torch.int16).numpy().data)
+            if tensor is head:
+                for row in silent:
+                    stream.seek(begun + 2 * row * tensor.shape[1])
+                    stream.write(bytes(2 * tensor.shape[1]))
+                stream.seek(0, 2)
 
 
 def prompts_of(codec: Codec, tokens: int, number: int, seed: str) -> list[Prompt]:

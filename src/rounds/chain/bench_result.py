@@ -88,7 +88,9 @@ class Bench(Record):
     bandwidth: tuple[float, ...]
     """Bytes read from memory a second, one a repeat."""
     making_peak_bytes: int | None
-    """Of the process that made, exported and packed the model."""
+    """Largest resident memory of the process that made, exported and packed the model; None where all was there."""
+    making_anonymous_bytes: int | None = None
+    """Of the same, largest memory not mapped from files."""
     engines: dict[str, EngineFigures]
     rows: tuple[Row, ...]
     cells: tuple[Cell, ...]
@@ -195,6 +197,7 @@ def markdown(found: Bench) -> str:
         "engines in turn.",
         f"Memory read in the same run: {statistics.median(speeds):.1f} GB/s ({min(speeds):.1f}-{max(speeds):.1f}). "
         f"x is against {found.against}, in the same repeat. Energy: {_energy(found)}.",
+        *_making(found),
         "",
         "| engine | weights | of them read a token | KV a token | load s |",
         "|---|---|---|---|---|",
@@ -208,6 +211,13 @@ def markdown(found: Bench) -> str:
     if any(cell.short for cell in found.cells):
         told += ["", "(short): answers ended before they were cut, so the engine had less to do than asked."]
     return "\n".join(told) + "\n"
+
+
+def _making(found: Bench) -> list[str]:
+    if found.making_peak_bytes is None or found.making_anonymous_bytes is None:
+        return []
+    peak, own = gigabytes(found.making_peak_bytes), gigabytes(found.making_anonymous_bytes)
+    return [f"Making the model took {peak} of memory at its peak, of it {own} not mapped from files."]
 
 
 def _line(cell: Cell) -> list[str]:

@@ -12,20 +12,23 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
+from rounds.chain.making import CHECKPOINT, EVERYTHING, EXPORT
 from rounds.chain.shape import Shape
+from rounds.engine.export import CACHE
 from rounds.model.tokenizer import Codec
 from rounds.quant.inventory import inventory, total
 from rounds.records import Prompt, Record, Sampling, Streams, Trace, UserError
 
 Kind = Literal["make", "openvino", "transformers", "remote"]
-CHECKPOINT, EXPORT, PACKED = "checkpoint", "export", "packed"
-"""What an engine reads: the checkpoint, its 16-bit OpenVINO export, or the 4-bit one."""
+LOOK = 0.02
+"""Seconds between two looks at the memory."""
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -38,10 +41,10 @@ class Job(Record):
     """Model folder of an engine; of `make` the checkpoint to write."""
     shape: str = ""
     """For `make`: JSON of the sizes."""
-    packed: str = ""
-    """For `make`: folder of the 4-bit export; empty is none."""
     export: bool = False
     """For `make`: also the 16-bit export."""
+    packed: dict[str, str] = Field(default_factory=dict)
+    """For `make`: folders of 4-bit exports, by PACKED or EVERYTHING."""
     words: str
     """Folder with the tokenizer of the prompts."""
     url: str = ""
@@ -61,6 +64,9 @@ class Ready(Record):
 
     load_s: float
     peak_bytes: int | None
+    """Largest resident memory so far; of `make` None where everything was there already."""
+    anonymous_bytes: int | None = None
+    """Of `make`: largest memory not mapped from files, looked at all the time."""
     sizes: dict[str, tuple[int, int]] = Field(default_factory=dict)
     """Of `make`, by folder: bytes of all weights, and of those that a token passes."""
 
@@ -112,35 +118,62 @@ def main() -> None:
         job = Job.model_validate_json(sys.stdin.readline())
         started = time.perf_counter()
         if job.kind == "make":
-            sizes = _make(job)
-            say(Ready(load_s=time.perf_counter() - started, peak_bytes=_memory("VmHWM"), sizes=sizes))
+            say(_make(job))
             return
         measure = _opened(job)
         here = job.kind != "remote"
-        say(Ready(load_s=time.perf_counter() - started, peak_bytes=_memory("VmHWM") if here else None))
+        say(Ready(load_s=time.perf_counter() - started, peak_bytes=memory("VmHWM") if here else None))
         for line in sys.stdin:
             say(measure(Ask.model_validate_json(line)))
     except UserError as error:
         say(Fault(sentence=str(error)))
 
 
-def _make(job: Job) -> dict[str, tuple[int, int]]:
-    """The checkpoint and the exports the engines need, each once; their sizes."""
+def _make(job: Job) -> Ready:
+    """The checkpoint and the exports the engines need, each once; their sizes, and the memory that took."""
     from rounds.chain.bench_model import INT4, make
     from rounds.engine.export import exported
     from rounds.quant.openvino import quantize
 
-    directory, shape = Path(job.directory), Shape(**json.loads(job.shape))
-    if not (directory / "config.json").is_file():
-        make(shape, directory)
-    found = {CHECKPOINT: directory}
+    directory, shape, started = Path(job.directory), Shape(**json.loads(job.shape)), time.perf_counter()
+    found = {CHECKPOINT: directory, **{kind: Path(folder) for kind, folder in job.packed.items()}}
     if job.export:
-        found[EXPORT] = exported(directory)
-    if job.packed:
-        found[PACKED] = Path(job.packed)
-        if not found[PACKED].is_dir():
-            quantize(directory, [], INT4, found[PACKED])
-    return {name: _sizes(path, shape) for name, path in found.items()}
+        found[EXPORT] = directory / CACHE
+    missing = [path for path in found.values() if not path.is_dir()]
+    with highest("RssAnon") as anonymous:
+        if not (directory / "config.json").is_file():
+            make(shape, directory)
+        if job.export and not found[EXPORT].is_dir():  # one that is there is of this checkpoint, and long to look over
+            exported(directory)
+        for kind, folder in job.packed.items():
+            if not Path(folder).is_dir():
+                settings = INT4.model_copy(update={"everything": kind == EVERYTHING})
+                quantize(directory, [], settings, Path(folder))
+    return Ready(
+        load_s=time.perf_counter() - started,
+        peak_bytes=memory("VmHWM") if missing else None,
+        anonymous_bytes=max(anonymous) if missing else None,
+        sizes={name: _sizes(path, shape) for name, path in found.items()},
+    )
+
+
+@contextmanager
+def highest(field: str) -> Iterator[list[int]]:
+    """Collects new heights of one line of this process's status; the kernel keeps the peak of all memory alone."""
+    heights, done = [memory(field)], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(LOOK):
+            if (now := memory(field)) > heights[-1]:
+                heights.append(now)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield heights
+    finally:
+        done.set()
+        watcher.join()
 
 
 def _sizes(directory: Path, shape: Shape) -> tuple[int, int]:
@@ -254,13 +287,13 @@ def told(traces: Sequence[Trace], ask: Ask, seconds: float, *, here: bool) -> To
         seconds=seconds,
         first_token_s=statistics.median(firsts),
         decode_tokens_s=after / span if after and span > 0 else None,
-        peak_bytes=_memory("VmHWM") if here else None,
-        anonymous_bytes=_memory("RssAnon") if here else None,
-        files_bytes=_memory("RssFile") if here else None,
+        peak_bytes=memory("VmHWM") if here else None,
+        anonymous_bytes=memory("RssAnon") if here else None,
+        files_bytes=memory("RssFile") if here else None,
     )
 
 
-def _memory(field: str) -> int:
+def memory(field: str) -> int:
     """Bytes of one line of this process's status."""
     told = dict(line.split(":", 1) for line in STATUS.read_text(encoding="ascii").splitlines())
     return 1024 * int(told[field].split()[0])
