@@ -50,6 +50,20 @@ def test_faults_are_one_sentence(capsys: pytest.CaptureFixture[str], option: str
     assert capsys.readouterr().err == f"rounds: {option} {value} is out of range; input should be {said}.\n"
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["surgery"], "--adapter 'surgery' is no NAME=DIR; give one such as surgery=runs/ward/surgery/adapter."),
+        (["=a"], "--adapter '=a' is no NAME=DIR; give one such as surgery=runs/ward/surgery/adapter."),
+        (["a=b", "a=c"], "--adapter 'a' is given twice; give each a name of its own."),
+    ],
+)
+def test_an_adapter_has_a_name_of_its_own(capsys: pytest.CaptureFixture[str], given: list[str], said: str) -> None:
+    options = [word for text in given for word in ("--adapter", text)]
+    assert main(["engine", "vllm", "one-gpu", *options]) == 2
+    assert capsys.readouterr().err == f"rounds: {said}\n"
+
+
 def test_a_program_that_is_not_installed_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
