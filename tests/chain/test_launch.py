@@ -61,6 +61,7 @@ def test_the_teacher_of_a_recipe_is_served_where_the_recipe_asks_for_it() -> Non
     assert flag(found, "--attention-backend") == "FLASH_ATTN"
     assert flag(found, "--reasoning-parser") == "deepseek_r1"
     assert flag(found, "--quantization") is None
+    assert json.loads(str(flag(found, "--structured-outputs-config")))["disable_any_whitespace"] is True
     assert found.environment == {"VLLM_NO_USAGE_STATS": "1"}
     assert found.line().startswith(f"VLLM_NO_USAGE_STATS=1 vllm serve {TEACHER} ")
 

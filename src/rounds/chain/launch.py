@@ -199,6 +199,8 @@ def _vllm(served: _Served, given: Choices, port: int) -> tuple[dict[str, str], l
         command += ["--attention-backend", "FLASH_ATTN"]
     # A checkpoint's generation_config.json would add penalties and top-k that no request asks for.
     command += ["--generation-config", "vllm"]
+    # As the grammar of the house: else a model may write blanks between two members until its answer is cut off.
+    command += ["--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}']
     if _reasons(served.model, directory):
         command += ["--reasoning-parser", "deepseek_r1"]
     if directory.is_dir():
