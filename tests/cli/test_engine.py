@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ def test_the_command_is_printed_for_a_shell(capsys: pytest.CaptureFixture[str]) 
     assert main(["engine", "vllm", "one-gpu", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["endpoint"] == "http://127.0.0.1:8001/v1"
-    assert " ".join(found["command"]) in line
+    assert shlex.join(found["command"]) in line
 
 
 def test_the_program_takes_the_place_of_the_command(tmp_path: Path) -> None:
