@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ def test_the_command_is_printed_for_a_shell(capsys: pytest.CaptureFixture[str]) 
     assert main(["engine", "vllm", "one-gpu", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["endpoint"] == "http://127.0.0.1:8001/v1"
-    assert " ".join(found["command"]) in line
+    assert shlex.join(found["command"]) in line
 
 
 def test_the_program_takes_the_place_of_the_command(tmp_path: Path) -> None:
@@ -48,6 +49,20 @@ def test_the_program_takes_the_place_of_the_command(tmp_path: Path) -> None:
 def test_faults_are_one_sentence(capsys: pytest.CaptureFixture[str], option: str, value: str, said: str) -> None:
     assert main(["engine", "vllm", "one-gpu", option, value]) == 2
     assert capsys.readouterr().err == f"rounds: {option} {value} is out of range; input should be {said}.\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["surgery"], "--adapter 'surgery' is no NAME=DIR; give one such as surgery=runs/ward/surgery/adapter."),
+        (["=a"], "--adapter '=a' is no NAME=DIR; give one such as surgery=runs/ward/surgery/adapter."),
+        (["a=b", "a=c"], "--adapter 'a' is given twice; give each a name of its own."),
+    ],
+)
+def test_an_adapter_has_a_name_of_its_own(capsys: pytest.CaptureFixture[str], given: list[str], said: str) -> None:
+    options = [word for text in given for word in ("--adapter", text)]
+    assert main(["engine", "vllm", "one-gpu", *options]) == 2
+    assert capsys.readouterr().err == f"rounds: {said}\n"
 
 
 def test_a_program_that_is_not_installed_is_named(

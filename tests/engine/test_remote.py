@@ -177,6 +177,18 @@ def test_refusals_are_not_asked_again(server: Server, status: int, sentence: str
     assert len(server.asked) == 1
 
 
+def test_an_adapter_is_asked_for_as_a_model_of_its_own_and_named_where_the_server_lacks_it(server: Server) -> None:
+    prompts = [
+        prompt.model_copy(update={"adapter": name})
+        for prompt, name in zip(asked("a", "b"), ("surgery", ""), strict=True)
+    ]
+    traces = list(Remote(server.url, "m", concurrency=1).respond(prompts, Sampling()))
+    assert [body["model"] for body in server.asked] == ["surgery", "m"] == [trace.model for trace in traces]
+    server.failures = [404]
+    with pytest.raises(UserError, match="serves a model named 'surgery'"):
+        list(Remote(server.url, "m").respond(prompts[:1], Sampling()))
+
+
 def test_a_server_that_keeps_failing_is_named(server: Server) -> None:
     server.failures = [503] * 9
     with pytest.raises(UserError, match="refused with status 503"):

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rounds.model.chat import CHATS
 from rounds.model.tokenizer import Codec, train_tokenizer
@@ -63,6 +64,42 @@ def test_a_completion_splits_into_what_it_was_made_of(codec: Codec, thinking: st
     parts = codec.split(ids)
     assert (parts.thinking, parts.reply) == (thinking.strip(), reply.strip())
     assert parts.thinking_tokens + parts.reply_tokens + 2 == len(ids)
+
+
+TALKS = st.lists(st.sampled_from(["system", "user", "assistant"]), max_size=4).map(lambda roles: [*roles, "user"])
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), roles=TALKS)
+def test_the_template_for_another_server_gives_the_very_ids(
+    codec: Codec, data: st.DataObject, roles: list[str]
+) -> None:
+    """Rendered as servers do it, and encoded by a tokenizer that takes control tokens in a text for themselves."""
+    words = sorted(codec._full.get_vocab(with_added_tokens=True))
+    said = st.lists(st.sampled_from(words) | st.text(max_size=3), max_size=8).map("".join)
+    messages = [Message(role=role, content=data.draw(said)) for role in roles]
+    found = codec._full.encode(rendered(codec.template(), messages), add_special_tokens=False).ids
+    expected = codec.encode_prompt(messages)
+    assert [one for one in found if one in codec.control_ids] == [one for one in expected if one in codec.control_ids]
+    if not any(codec.control_tokens_of(message.content) for message in messages):
+        guarded = any(sign in message.content for message in messages for sign in ("<|", "<｜"))
+        assert guarded or found == expected
+
+
+def rendered(template: str, messages: list[Message]) -> str:
+    # As transformers' apply_chat_template, which vLLM calls.
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(template).render(messages=[message.model_dump() for message in messages])
+
+
+def test_a_template_is_one_line_and_parts_control_tokens_in_a_text(codec: Codec) -> None:
+    template = codec.template()
+    assert "\n" not in template
+    planted = "".join(token.content for token in codec._full.get_added_tokens_decoder().values())
+    text = rendered(template, [Message(role="user", content=f"2 < 3 {planted} <b>")])
+    assert "2 < 3 < " in text
+    assert " <b>" in text
+    assert planted not in text
 
 
 def test_a_completion_without_thinking_closes_at_once(codec: Codec) -> None:

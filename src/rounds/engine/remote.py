@@ -176,7 +176,7 @@ class Remote:
             text = response.read().decode(errors="replace")
             response.close()
             if response.status_code not in AGAIN or last:
-                raise self._refused(response.status_code, text)
+                raise self._refused(response.status_code, text, str(body["model"]))
             time.sleep(_pause(attempt, response.headers.get("Retry-After")))
         raise AssertionError("the last attempt returns or raises")
 
@@ -184,11 +184,11 @@ class Remote:
         reason = str(error) or type(error).__name__
         return UserError(f"{self.endpoint}: cannot be reached ({reason}); start the server or check the URL.")
 
-    def _refused(self, status: int, text: str) -> UserError:
+    def _refused(self, status: int, text: str, model: str) -> UserError:
         advice = {
             401: "set the key in the environment variable the recipe names",
             403: "set the key in the environment variable the recipe names",
-            404: f"check the URL and that it serves a model named '{self.model}'",
+            404: f"check the URL and that it serves a model named '{model}'",
             429: "ask less at once, or later",
         }.get(status, "see the server's log")
         return UserError(f"{self.endpoint}: refused with status {status} ({_message(text)}); {advice}.")

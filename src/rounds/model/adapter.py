@@ -43,6 +43,8 @@ class Adapter:
     digest: str
     scale: float
     """What its product of two matrices is multiplied by: alpha / r, with rsLoRA alpha / sqrt(r)."""
+    rank: int
+    """Columns of its narrow side, r."""
     plain: bool
     """LoRA and nothing else: no DoRA, no layer saved whole."""
 
@@ -81,7 +83,7 @@ def read_adapter(name: str, path: Path, checkpoint: Path) -> Adapter:
     _fits(path, held, rank, checkpoint)
     plain = not told.get("use_dora") and all(one.name.endswith((A, B)) for one in held)
     scale = alpha / (rank**0.5 if told.get("use_rslora") else rank)
-    return Adapter(name, path, files.digest(path), float(scale), plain)
+    return Adapter(name, path, files.digest(path), float(scale), rank, plain)
 
 
 _EMPTY: tuple[object, ...] = (None, False, "none", "", {}, [])

@@ -7,6 +7,8 @@ that). Left out on purpose: tools, images, and formats nobody here uses.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +16,8 @@ from rounds.records import Message, UserError
 
 THINK = "<think>"
 END_THINK = "</think>"
+OPENING = re.compile(r"<[|｜]")
+"""How nearly every control token begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,48 @@ def pieces_of(chat: Chat, messages: Sequence[Message]) -> list[Piece]:
         else:
             pieces += [*chat.assistant, message.content, *chat.end_assistant]
     return _joined([*pieces, *chat.assistant])
+
+
+def template_of(chat: Chat, thinks: bool, tokens: Collection[str]) -> str:
+    """The format as a chat template in one line of Jinja, for a server that asks for one: it renders `pieces_of`.
+
+    thinks: the answer is opened with `<think>`. tokens: control tokens of the vocabulary; where the text of a message
+    spells one, a blank goes behind its first sign, as such a server cannot tell it from the token itself.
+    """
+    apart = {found[0] if (found := OPENING.match(token)) else token for token in (*tokens, THINK, END_THINK)}
+    guarded = sorted(one for one in apart if len(one) > 1 and not one[0].isalnum())
+    guard = "".join(f"|replace({_quoted(one)},{_quoted(f'{one[0]} {one[1:]}')})" for one in guarded)
+    system = '{%set fold.text=fold.text+text+"\\n\\n"%}'
+    if chat.system is not None:
+        system = _shown(chat.system, "text", chat.end_user)
+    opened: tuple[Piece, ...] = (*chat.assistant, f"{THINK}\n") if thinks else chat.assistant
+    return "".join(
+        (
+            '{%set fold=namespace(text="")%}',
+            _shown(chat.begin),
+            "{%for message in messages%}{%set text=message.content", guard, "%}",
+            '{%if message.role=="system"%}', system,
+            '{%elif message.role=="user"%}', _shown(chat.user, "fold.text", "text", chat.end_user),
+            '{%set fold.text=""%}',
+            "{%else%}", _shown(chat.assistant, "text", chat.end_assistant),
+            "{%endif%}{%endfor%}",
+            _shown(opened),
+        )
+    )  # fmt: skip
+
+
+def _shown(*parts: Sequence[Piece] | str) -> str:
+    """Jinja that writes pieces, and variables by their names."""
+    texts = [part if isinstance(part, str) else _quoted(_text(part)) for part in parts if part]
+    return f"{{{{{'+'.join(texts)}}}}}" if texts else ""
+
+
+def _text(pieces: Sequence[Piece]) -> str:
+    return "".join(piece.token if isinstance(piece, Control) else piece for piece in pieces)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _joined(pieces: Sequence[Piece]) -> list[Piece]:

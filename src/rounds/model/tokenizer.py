@@ -144,6 +144,15 @@ class Codec:
             ids += [self.think_id, *self.encode_text("\n")]
         return ids
 
+    def template(self) -> str:
+        """`encode_prompt` as a chat template in one line of Jinja, for another project's server.
+
+        Its text, encoded with control tokens parsed, is those ids; save that a message which spells a control token
+        gets a blank inside it.
+        """
+        added = [token.content for token in self._full.get_added_tokens_decoder().values()]
+        return chats.template_of(self._format, self.think_id is not None, added)
+
     def encode_completion(self, thinking: str, reply: str) -> list[int]:
         """Ids of an answer after `encode_prompt`: thinking, `</think>`, reply and the end token."""
         ids: list[int] = []
