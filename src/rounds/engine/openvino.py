@@ -45,9 +45,9 @@ KV = Literal["f32", "f16", "u8"]
 KERNELS = "64"
 """Kernels of each kind that are kept, the ones used last.
 
-OpenVINO makes kernels anew for every number of tokens in a step and keeps 5,000 (oneDNN below it 1,024 more), some
-0.1 MB each: a server that reads prompts of every length would grow by gigabytes. These are enough for the batches of
-eight answers; making one takes about a millisecond. https://github.com/openvinotoolkit/openvino/issues/23316
+OpenVINO makes kernels anew for every number of tokens in a step and keeps 5,000 (oneDNN below it 1,024 more): a server
+that reads prompts of every length would grow for days, the tiny model's by half a gigabyte in 3,000 answers.
+https://github.com/openvinotoolkit/openvino/issues/23316
 """
 
 
