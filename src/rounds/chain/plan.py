@@ -39,8 +39,8 @@ GRID = 5
 """Bytes of a weight that is distilled on a grid: its rounded value, and whether it spans its group."""
 COPIES = 2
 """Copies of the weights GRPO holds at once while it keeps the best so far."""
-HESSIANS = 3
-"""Square float32 matrices of the widest input that GPTQ holds at once."""
+HESSIANS = 12
+"""Square float32 matrices of the widest input that GPTQ takes at once: NNCF's numpy inverts in float64."""
 PROMPT = 400
 """Tokens of a prompt: a vignette of this generator in the longest template of differential diagnosis."""
 IN_FLIGHT = {"openvino": 256, "transformers": 128}
@@ -308,22 +308,24 @@ def _reasoned(chain: _Chain) -> dict[str, int]:
 
 
 def _packed(chain: _Chain) -> dict[str, int]:
-    """Exported (two copies of the stored weights), then compressed; the calibration answers come before.
+    """Answers to calibrate on by the exported parent, then GPTQ, which puts rounded weights in its place.
 
-    With the rung of the ladder that is distilled, the last but one: whether it is reached only the tune cases tell.
+    Exporting and plain rounding take less (`rounds.chain.making`). With the rung of the ladder that is distilled, the
+    last but one: whether it is reached only the tune cases tell.
     """
     chosen, shape, given = chain.chosen, chain.student, chain.chosen.quantize
     packed = shape.packed_bytes(given.bits, given.group, given.everything)
     widest = max(matrix.inputs for matrix in shape.matrices)
-    errors = HESSIANS * 4 * widest**2 if given.gptq and given.bits == 4 else 0
-    answers = 2 * given.calibration
-    spoken = _answered(shape, 2 * TRAINED * shape.weights, answers, chosen.examine.max_tokens)
-    distilled = is_distilled(given)  # parent and student are as many bytes as the two copies of an export
+    gptq = given.gptq and given.bits == 4
     length = min(shape.context, PROMPT + chosen.examine.max_tokens)
-    batch = min(BATCH, given.calibration)
+    answers = 2 * given.calibration
+    spoken = _answered(shape, TRAINED * shape.weights, answers, chosen.examine.max_tokens)
+    seen = 4 * given.calibration * length * (widest + 2 * shape.width) if gptq else 0
+    taught = 4 * min(BATCH, given.calibration) * length * shape.activations() if is_distilled(given) else 0
+    student = TRAINED * shape.weights + (TRAINED + ADAM + GRID) * shape.body if is_distilled(given) else 0
     return spoken | {
-        "optimiser": max(errors, (TRAINED + ADAM + GRID) * shape.body if distilled else 0),
-        "activations": 4 * batch * length * shape.activations() if distilled else 0,
+        "optimiser": max(HESSIANS * 4 * widest**2 if gptq else 0, student),
+        "activations": max(seen, taught),
         "disk": packed,
         "tokens": answers * (PROMPT + chosen.examine.max_tokens),
     }
