@@ -188,6 +188,8 @@ def test_adapters_are_models_of_their_own(made: Path, adapted: Path) -> None:
     ]
     assert "--enable-lora" in found.command
     assert (flag(found, "--max-loras"), flag(found, "--max-lora-rank")) == ("2", "16")
+    spare = launch("vllm", str(made), given(adapters={"surgery": adapted / "first"}, cpu=True))
+    assert flag(spare, "--max-loras") == "2"  # the last stays empty: it is laid on whoever names none
     assert "--enable-lora" not in launch("vllm", str(made), given()).command
     for adapters, said in (
         ({"a": adapted / "dora"}, "is more than plain LoRA of rank 512, which vLLM does not serve; serve the merged"),

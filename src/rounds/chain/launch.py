@@ -206,7 +206,7 @@ def _vllm(served: _Served, given: Choices, port: int) -> tuple[dict[str, str], l
     if directory.is_dir():
         # Those of the house, for the very tokens its own engines read; a template in a checkpoint is a program.
         command += ["--tokenizer", str(_words(directory)), "--chat-template", Codec.load(directory).template()]
-    return environment, command + _lora(served)
+    return environment, command + _lora(served, given.cpu)
 
 
 def _words(directory: Path) -> Path:
@@ -230,8 +230,11 @@ def _words(directory: Path) -> Path:
     return out
 
 
-def _lora(served: _Served) -> list[str]:
+def _lora(served: _Served, cpu: bool) -> list[str]:
     """Flags that offer each adapter as a model of its own.
+
+    On a processor vLLM 0.32 lays the last slot's adapter on requests that name none, where they share a batch with one
+    that does (https://github.com/vllm-project/vllm/pull/48421): a slot more than there are adapters stays empty.
 
     Raises:
         UserError: an adapter does not fit, or is one that vLLM has no kernels for.
@@ -252,7 +255,7 @@ def _lora(served: _Served) -> list[str]:
             raise UserError(f"adapter '{name}' is called as the model itself; give it another name.")
         modules.append(json.dumps({"name": name, "path": str(one.path), "base_model_name": served.name}))
     rank = min(size for size in RANKS if size >= max(one.rank for one in found.values()))
-    room = ["--max-loras", str(len(found)), "--max-lora-rank", str(rank)]
+    room = ["--max-loras", str(len(found) + cpu), "--max-lora-rank", str(rank)]
     return ["--enable-lora", *room, "--lora-modules", *modules]
 
 
