@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from rounds.files import refuse_constant
 from rounds.serve.session import Callers
@@ -35,6 +35,8 @@ HEADERS = {
     "cache-control": "no-store",
 }
 """On every answer: nothing is framed, sniffed, stored, or loaded from elsewhere."""
+
+HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::\d{1,5})?\Z", re.ASCII)
 
 STRICT_PATHS = ("/v1/",)
 """Where bodies are JSON and nothing else."""
@@ -164,10 +166,9 @@ def _each_once(pairs: list[tuple[str, Any]]) -> None:
 
 
 def _hostname(host: str) -> str | None:
-    try:
-        return urlsplit(f"//{host}").hostname
-    except ValueError:
-        return None
+    """The name of a Host header (RFC 9110, 7.2), None where it is more or less than a name and a port."""
+    found = HOST.match(host)
+    return found[1].strip("[]").lower() if found else None
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
