@@ -86,7 +86,7 @@ def test_a_checkpoint_of_a_run_is_asked_as_its_run_asks(
     pytest.importorskip("torch")
     run = tmp_path / "run"
     files.write_jsonl(run / "cases" / "tune.jsonl", CASES)
-    checkpoint = make_babbler(run, [case.vignette for case in CASES], 300, 512)
+    checkpoint = make_babbler(run, [case.vignette for case in CASES], 300, 2048)
     command = ["examine", str(checkpoint), str(run / "cases" / "tune.jsonl"), "--max-tokens", "2"]
 
     def asked(out: str, *words: str) -> str:
